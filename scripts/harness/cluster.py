@@ -1,0 +1,346 @@
+"""The kind cluster: created, sealed from the outside, equipped, reused, deleted."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness import engine, gobuild, images
+from harness.console import out, step, together
+from harness.debian import require_programs
+from harness.errors import UserError
+from harness.paths import PACKAGE, STATE
+from harness.process import CommandError, run, succeeds
+from harness.tools import NEWEST_KUBERNETES, pending, tool
+
+_LABEL = "ray-testbed"  # marks the Docker networks, and so the clusters, that are ours
+_FREE_DISK_GB = 15
+# Of the engine's registry, only what tells that it answers with the image kind would pull.
+_REGISTRY_TIMEOUT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster to work in. `node` is its container, or None for a cluster that is not ours."""
+
+    name: str
+    kubeconfig: Path
+    node: str | None
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """The output of kubectl with `arguments` on this cluster."""
+        command: list[str | Path] = [tool("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        return run(command, stdin=stdin)
+
+
+def for_tests(name: str) -> str:
+    """The tests' own cluster beside the cluster `name`: neither disturbs the other's release."""
+    return f"{name}-test"
+
+
+def existing(kubeconfig: Path) -> Cluster:
+    """Somebody's own cluster: used as it is, never deleted."""
+    cluster = Cluster(f"the cluster of {kubeconfig}", kubeconfig, None)
+    if not kubeconfig.exists():
+        raise UserError(f"--kubeconfig {kubeconfig}: there is no such file.")
+    try:
+        cluster.kubectl("get", "--raw=/readyz", "--request-timeout=10s")
+    except CommandError as error:
+        raise UserError(
+            f"--kubeconfig {kubeconfig}: the cluster does not answer; check that it runs and "
+            f"that you may use it.\n{error}"
+        ) from error
+    return cluster
+
+
+def ensure(
+    name: str,
+    *,
+    kubernetes: str = NEWEST_KUBERNETES,
+    ray: str,
+    source: str = "auto",
+    seal: bool = False,
+    yes: bool = False,
+) -> Cluster:
+    """Return the running kind cluster `name` with Ray `ray` in it, creating what is missing.
+
+    `source` says where images come from: 'packages', 'registry', or 'auto' (a registry if one
+    answers). A cluster of packages is always sealed, another if `seal` is set. A cluster that does
+    not answer, or was made from other inputs, is deleted and created again.
+    """
+    if source == "auto":
+        source = "registry" if _registry_answers() else "packages"
+        out.print(f"• Images: from {'a registry' if source == 'registry' else 'packages'}")
+    _check_disk()
+    if source == "packages":
+        if os.geteuid() != 0:
+            raise UserError(
+                "Building images from packages needs root (mmdebstrap): run this as root, or use "
+                "`--images registry`."
+            )
+        require_programs(
+            {"mmdebstrap": "mmdebstrap"}, purpose="Building images from packages", yes=yes
+        )
+    engine.ensure(yes=yes)
+    programs = pending("kind", "helm", "kubectl")
+    if source == "packages":
+        together(
+            programs | images.pending_node_programs(kubernetes),
+            images.pending_node_roots() | images.pending_ray(ray),
+        )
+        node_image = images.node(kubernetes)
+        images.ray(ray)
+    else:
+        together(programs, {})
+        node_image = ""  # the one that this version of kind is made for
+    sealed = seal or source == "packages"
+    config = _kind_config(name, source)
+    spec = hashlib.sha256(f"{node_image}{sealed}{json.dumps(config)}".encode()).hexdigest()[:16]
+    cluster = Cluster(name, _kubeconfig(name), f"{name}-control-plane")
+    if not _is_usable(cluster, spec):
+        delete(name)
+        _create(cluster, spec, config, node_image, sealed=sealed)
+    elif sealed:
+        _seal(name)  # the rules do not outlive a restart of the engine or the machine
+    if source == "packages":
+        with step(f"Load Ray {ray} into the cluster"):
+            images.load(f"{name}-control-plane", images.ray(ray))
+    return cluster
+
+
+def delete(name: str) -> bool:
+    """Delete the cluster `name`, its network and its rules; return whether there was any.
+
+    Raises UserError for a cluster of that name that the harness did not make.
+    """
+    if not engine.answers():
+        return False
+    containers = run(
+        ["docker", "ps", "--all", "--quiet", f"--filter=label=io.x-k8s.kind.cluster={name}"]
+    ).split()
+    networks = run(
+        [
+            "docker",
+            "network",
+            "ls",
+            "--quiet",
+            f"--filter=name=^{name}$",
+            f"--filter=label={_LABEL}",
+        ]
+    ).split()
+    if containers and not networks:
+        raise UserError(
+            f"There is a kind cluster called {name} that was not made here: choose another --name."
+        )
+    if not networks:
+        return False
+    with step(f"Delete the cluster {name}"):
+        if containers:
+            run(["docker", "rm", "--force", "--volumes", *containers])
+        _unseal(name)
+        run(["docker", "network", "rm", *networks])
+        shutil.rmtree(_folder(name), ignore_errors=True)
+    return True
+
+
+def _folder(name: str) -> Path:
+    return STATE / "clusters" / name
+
+
+def _kubeconfig(name: str) -> Path:
+    return _folder(name) / "kubeconfig"
+
+
+def _registry_answers() -> bool:
+    """Whether a registry can serve what kind and the chart would pull."""
+    return shutil.which("docker") is not None and all(
+        succeeds(["docker", "manifest", "inspect", image], timeout=_REGISTRY_TIMEOUT_SECONDS)
+        for image in ("kindest/node:latest", "rayproject/ray:latest")
+    )
+
+
+def _check_disk() -> None:
+    STATE.mkdir(exist_ok=True)
+    for folder in {STATE, Path("/var/lib")}:
+        free = shutil.disk_usage(folder).free / 1e9
+        if free < _FREE_DISK_GB:
+            raise UserError(
+                f"{folder} has {free:.1f} GB free, and images and builds need {_FREE_DISK_GB} GB: "
+                "make room (`./scripts/down --all` removes what earlier runs left) and try again."
+            )
+
+
+def _is_usable(cluster: Cluster, spec: str) -> bool:
+    label = run(
+        ["docker", "network", "ls", f"--filter=name=^{cluster.name}$",
+         f'--format={{{{.Label "{_LABEL}"}}}}']
+    ).strip()  # fmt: skip
+    ready: list[str | Path] = [tool("kubectl"), f"--kubeconfig={cluster.kubeconfig}"]
+    ready += ["get", "--raw=/readyz", "--request-timeout=5s"]
+    return (
+        label == spec
+        and cluster.kubeconfig.exists()
+        and succeeds(["docker", "exec", str(cluster.node), "test", "-e", "/kind/complete"])
+        and succeeds(ready)
+    )
+
+
+def _kind_config(name: str, source: str) -> dict[str, Any]:
+    init = {
+        "kind": "InitConfiguration",
+        "patches": {"directory": "/kind/patches"},
+    }
+    kubelet = {
+        "kind": "KubeletConfiguration",
+        "failCgroupV1": False,  # some hosts, CI runners among them, still have only cgroup v1
+    }
+    node = {
+        "role": "control-plane",
+        "extraMounts": [
+            {
+                "hostPath": str(PACKAGE / "kubeadm-patches"),
+                "containerPath": "/kind/patches",
+                "readOnly": True,
+            }
+        ],
+        "kubeadmConfigPatches": [yaml.safe_dump(patch) for patch in (init, kubelet)],
+    }
+    return {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "name": name,
+        "networking": {"ipFamily": "ipv4", "disableDefaultCNI": source == "packages"},
+        "nodes": [node],
+    }
+
+
+def _create(
+    cluster: Cluster, spec: str, config: dict[str, Any], node_image: str, *, sealed: bool
+) -> None:
+    with step(f"Create the kind cluster {cluster.name}"):
+        run(["docker", "network", "create", f"--label={_LABEL}={spec}", cluster.name])
+        if sealed:
+            _seal(cluster.name)
+        cluster.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        run(
+            [
+                tool("kind"), "create", "cluster", "--config=-", "--wait=120s",
+                f"--kubeconfig={cluster.kubeconfig}",
+                *([f"--image={node_image}"] if node_image else []),
+            ],
+            stdin=yaml.safe_dump(config),
+            # A network of its own: sealing it cuts off nobody else's cluster.
+            env={"KIND_EXPERIMENTAL_DOCKER_NETWORK": cluster.name},
+        )  # fmt: skip
+    with step("Install CoreDNS settings and metrics-server"):
+        _configure_dns(cluster, sealed=sealed)
+        _install_metrics_server(cluster)
+    run(["docker", "exec", str(cluster.node), "touch", "/kind/complete"])
+
+
+def _configure_dns(cluster: Cluster, *, sealed: bool) -> None:
+    """One small CoreDNS; in a sealed cluster without upstream, so that foreign names fail fast."""
+    upstream = "" if sealed else "forward . /etc/resolv.conf\n"
+    corefile = f""".:53 {{
+    errors
+    health {{
+        lameduck 5s
+    }}
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {{
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 30
+    }}
+    {upstream}cache 30
+    reload
+}}
+"""
+    configmap = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "coredns", "namespace": "kube-system"},
+        "data": {"Corefile": corefile},
+    }
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-",
+                    stdin=yaml.safe_dump(configmap))  # fmt: skip
+    cluster.kubectl("-n", "kube-system", "scale", "deployment/coredns", "--replicas=1")
+    cluster.kubectl("-n", "kube-system", "set", "resources", "deployment/coredns",
+                    "--requests=cpu=20m")  # fmt: skip
+
+
+def _install_metrics_server(cluster: Cluster) -> None:
+    settings = {
+        "image.tag": gobuild.version("metrics-server"),
+        "resources.requests.cpu": "20m",
+        "readinessProbe.initialDelaySeconds": "0",  # it says itself when it is ready
+        "readinessProbe.periodSeconds": "2",
+        "args[0]": "--kubelet-insecure-tls",  # kind's kubelets sign their own certificates
+    }
+    run(
+        [
+            tool("helm"), "upgrade", "--install", "metrics-server",
+            gobuild.source("metrics-server") / "charts" / "metrics-server",
+            "--namespace=kube-system", f"--kubeconfig={cluster.kubeconfig}",
+            *(f"--set={key}={value}" for key, value in settings.items()),
+        ]
+    )  # fmt: skip
+
+
+# --- the seal --------------------------------------------------------------------------------
+# Nothing that comes from the cluster's bridge leaves by another interface. Matching on interfaces
+# leaves the nodes of one cluster free to talk to each other, and answers to the API's clients pass
+# because their connections are established from outside.
+
+
+def _rules(name: str) -> list[list[str]]:
+    network = json.loads(run(["docker", "network", "inspect", name]))[0]
+    bridge = network["Options"].get("com.docker.network.bridge.name", f"br-{network['Id'][:12]}")
+    comment = ["-m", "comment", "--comment", f"{_LABEL}:{name}"]
+    leaving = ["DOCKER-USER", "-i", bridge, "!", "-o", bridge]
+    established = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED"]
+    return [
+        [*leaving, *established, *comment, "-j", "RETURN"],
+        [*leaving, *comment, "-j", "REJECT"],
+    ]
+
+
+def _seal(name: str) -> None:
+    """Put the rules at the head of Docker's own chain, each once and in this order."""
+    if os.geteuid() != 0:
+        raise UserError("Sealing the cluster's network needs root (iptables): run this as root.")
+    _unseal(name)
+    for rule in reversed(_rules(name)):
+        run(["iptables", "--wait", "-I", *rule])
+
+
+def _unseal(name: str) -> None:
+    """Remove each rule of the cluster `name`, whichever bridge it was made for."""
+    if os.geteuid() != 0 or shutil.which("iptables") is None:
+        return
+    for rule in run(["iptables", "--wait", "-S"]).splitlines():
+        words = rule.replace('"', "").split()
+        if f"{_LABEL}:{name}" in words:
+            run(["iptables", "--wait", "-D", *words[1:]])
+
+
+def wait_for_metrics(cluster: Cluster, *, timeout: float = 120) -> None:
+    """Wait until the metrics API answers; `timeout` is in seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            cluster.kubectl("get", "--raw=/apis/metrics.k8s.io/v1beta1/nodes")
+        except CommandError as error:
+            if time.monotonic() > deadline:
+                raise
+            if "ServiceUnavailable" not in str(error) and "NotFound" not in str(error):
+                raise
+            time.sleep(1)
+        else:
+            return

@@ -1,0 +1,72 @@
+"""What the commands share: how they end, their common options, and one run at a time."""
+
+import argparse
+import fcntl
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.markup import escape
+
+from harness.console import out
+from harness.errors import UserError
+from harness.paths import STATE
+from harness.process import CommandError
+from harness.tools import NEWEST_KUBERNETES
+
+DEFAULT_NAME = "ray-testbed"
+
+
+def main(action: Callable[[], None]) -> None:
+    """Run `action`; what a person can mend ends with one message and exit code 1."""
+    try:
+        action()
+    except (UserError, CommandError) as error:
+        out.print(f"[bold red]✗[/] {escape(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        out.print("[bold]Interrupted.[/] The next run goes on from here.")
+        sys.exit(130)
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which cluster to use and how to make it."""
+    parser.add_argument(
+        "--kubernetes",
+        default=NEWEST_KUBERNETES,
+        metavar="MINOR",
+        help="Kubernetes of the kind cluster (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        choices=("auto", "packages", "registry"),
+        default="auto",
+        help="where images come from: pulled from registries, built from packages, or registries "
+        "if they answer (default)",
+    )
+    add_cluster_choice(parser)
+
+
+def add_cluster_choice(parser: argparse.ArgumentParser) -> None:
+    """The options that name a cluster."""
+    parser.add_argument(
+        "--kubeconfig", type=Path, help="use this cluster of yours instead of a kind cluster"
+    )
+    parser.add_argument(
+        "--name", default=DEFAULT_NAME, help="name of the kind cluster (default: %(default)s)"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before changing the machine")
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Wait until no other command of this checkout changes its clusters or caches."""
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            out.print("• Waiting for another command of this checkout to finish …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,3 @@
+module harness/oci-runtime
+
+go 1.26

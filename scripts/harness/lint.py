@@ -1,0 +1,82 @@
+"""Everything that can be said about the repository without running it."""
+
+import filecmp
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import gobuild, schemas
+from harness.console import step, together
+from harness.errors import UserError
+from harness.paths import CHART, ROOT
+from harness.process import run as run_command
+from harness.tools import NEWEST_KUBERNETES, pending, tool
+
+# Policies of kube-score that this chart departs from, each with its reason.
+_KUBE_SCORE_IGNORED = {
+}
+
+
+def run() -> None:
+    """Check Python, YAML, the chart and its generated files. Raises CommandError, UserError."""
+    together(pending("helm", "helm3", "helm-docs", "kube-score", "kubeconform"))
+    with step("ruff, mypy, yamllint"):
+        _python("ruff", "check", ".")
+        _python("ruff", "format", "--check", ".")
+        _python("mypy")
+        _python("yamllint", "--strict", ".")
+    with step("No drift in generated files"):
+        _check_readme()
+    for profile in profiles():
+        with step(f"helm lint, kubeconform, kube-score: {profile.stem if profile else 'defaults'}"):
+            _check_profile(profile)
+
+
+def profiles() -> Iterator[Path | None]:
+    """The values files that are rendered everywhere; None stands for the defaults."""
+    yield None
+    yield from sorted((CHART / "ci").glob("*-values.yaml"))
+
+
+def write_readme() -> None:
+    """Generate the chart's README from its values (`python -m harness.lint`)."""
+    run_command([tool("helm-docs"), f"--chart-search-root={CHART}", "--sort-values-order=file"])
+
+
+def _check_readme() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        name = "README.md"
+        run_command(
+            [tool("helm-docs"), f"--chart-search-root={CHART}", "--sort-values-order=file",
+             f"--output-file={Path(temporary) / name}"]
+        )  # fmt: skip
+        if not filecmp.cmp(CHART / name, Path(temporary) / name, shallow=False):
+            raise UserError(
+                "charts/ray-cluster/README.md does not say what values.yaml says: run "
+                "`.testbed/venv/bin/python -m harness.lint` and commit it."
+            )
+
+
+def _check_profile(profile: Path | None) -> None:
+    values = [f"--values={profile}"] if profile else []
+    for helm in ("helm", "helm3"):
+        run_command([tool(helm), "lint", "--strict", CHART, *values])
+    rendered = run_command([tool("helm"), "template", "ray", CHART, "--namespace=ray", *values])
+    folder = schemas.folder(NEWEST_KUBERNETES)
+    run_command(
+        [tool("kubeconform"), "-strict", "-summary",
+         f"-schema-location={folder}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", "-"],
+        stdin=rendered,
+    )  # fmt: skip
+    ignored = [f"--ignore-test={name}" for name in _KUBE_SCORE_IGNORED]
+    run_command([tool("kube-score"), "score", "--exit-one-on-warning", *ignored, "-"],
+                stdin=rendered)  # fmt: skip
+
+
+def _python(module: str, *arguments: str) -> None:
+    run_command([sys.executable, "-m", module, *arguments], cwd=ROOT)
+
+
+if __name__ == "__main__":
+    write_readme()

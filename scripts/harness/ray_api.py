@@ -1,0 +1,110 @@
+"""Ray's own HTTP interface: its node table and its Jobs API, reached as a person would."""
+
+import hashlib
+import io
+import json
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.cluster import Cluster
+from harness.process import CommandError
+from harness.tools import tool
+
+
+class JobError(Exception):
+    """A job ended otherwise than with success; the message holds its log."""
+
+
+@contextmanager
+def dashboard(cluster: Cluster, namespace: str, target: str) -> Iterator[str]:
+    """Forward a free local port to the dashboard of `target` ('svc/ray-head'); yield its URL.
+
+    Raises CommandError if the port cannot be forwarded.
+    """
+    command = [str(tool("kubectl")), f"--kubeconfig={cluster.kubeconfig}", "port-forward"]
+    command += [f"--namespace={namespace}", "--address=127.0.0.1", target, ":8265"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as forward:
+        try:
+            assert forward.stdout is not None
+            line = forward.stdout.readline()  # printed when the port is open, or the reason why not
+            if not (port := re.search(r"127\.0\.0\.1:(\d+)", line)):
+                raise CommandError(command, "no port was forwarded", line)
+            yield f"http://127.0.0.1:{port[1]}"
+        finally:
+            forward.terminate()
+
+
+def call(url: str, *, body: Any = None, method: str | None = None, timeout: float = 30) -> Any:
+    """The decoded JSON answer of `url`; `body` is sent as JSON, or as it is if it is bytes.
+
+    Raises OSError (urllib's URLError and HTTPError among them).
+    """
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method=method)  # noqa: S310
+    if data is not None and not isinstance(body, bytes):
+        request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def alive_nodes(url: str) -> list[dict[str, Any]]:
+    """The ALIVE rows of Ray's node table, as Ray's state API gives them."""
+    answer = call(
+        f"{url}/api/v0/nodes?detail=1&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
+    )
+    rows: list[dict[str, Any]] = answer["data"]["result"]["result"]
+    return rows
+
+
+def run_job(url: str, script: Path, *, timeout: float = 300) -> str:
+    """Submit `script` through the Jobs API, wait for its end and return its log.
+
+    `timeout` is in seconds. Raises JobError with the log if it does not succeed in time.
+    """
+    entrypoint = f"python {script.name}"
+    job = call(
+        f"{url}/api/jobs/",
+        body={"entrypoint": entrypoint, "runtime_env": {"working_dir": _upload(url, script)}},
+    )["submission_id"]
+    deadline = time.monotonic() + timeout
+    while True:
+        details = call(f"{url}/api/jobs/{job}")
+        if details["status"] in ("SUCCEEDED", "FAILED", "STOPPED"):
+            break
+        if time.monotonic() > deadline:
+            call(f"{url}/api/jobs/{job}/stop", method="POST")
+            break
+        time.sleep(0.3)
+    log = str(call(f"{url}/api/jobs/{job}/logs")["logs"])
+    if details["status"] != "SUCCEEDED":
+        raise JobError(
+            f"The job {entrypoint!r} is {details['status']}: {details['message']}\n{log}"
+        )
+    return log
+
+
+def _upload(url: str, script: Path) -> str:
+    """Put `script` into Ray's package store, as `ray job submit --working-dir` does."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as package:
+        package.write(script, script.name)
+    name = f"_ray_pkg_{hashlib.sha256(script.read_bytes()).hexdigest()[:16]}.zip"
+    path = f"{url}/api/packages/gcs/{name}"
+    try:
+        call(path)
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        call(path, body=archive.getvalue(), method="PUT")
+    return f"gcs://{name}"

@@ -1,0 +1,153 @@
+"""Run the tests: all that CI runs, or a part; `full` adds the slow ones.
+
+What follows the part goes to pytest: `./scripts/test e2e -k join`, `./scripts/test render -x`.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import cluster as clusters
+from harness import lint
+from harness.cluster import Cluster
+from harness.command import add_cluster_options, exclusive, main
+from harness.console import out, together
+from harness.errors import UserError
+from harness.paths import BIN, CHART, REPORTS, ROOT
+from harness.process import run as run_command
+from harness.tools import pending, tool
+from harness.up import ray_version
+
+# Scenarios mostly wait; their requests have to fit on a node of two CPUs together.
+_E2E_WORKERS = 3
+_NOT_SLOW = "--markers-expression=not slow"
+
+_closing_lines: list[str] = []
+
+
+def run() -> None:
+    """Run the command."""
+    arguments, pytest_arguments = _parse()
+    os.environ["PATH"] = f"{BIN}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}" + os.environ["PATH"]
+    parts: dict[str, Callable[[], None]] = {
+        "lint": lint.run,
+        "render": lambda: _render(pytest_arguments),
+        "ct": lambda: _ct(arguments),
+        "e2e": lambda: _e2e(arguments, pytest_arguments),
+    }
+    whole = arguments.part in (None, "full")
+    with exclusive():
+        for name in parts if whole else [arguments.part]:
+            out.rule(f"[bold]{name}")
+            parts[name]()
+    out.rule()
+    for line in _closing_lines:
+        out.print(line, markup=False)
+
+
+def _parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="./scripts/test", description=__doc__)
+    parser.add_argument(
+        "part",
+        nargs="?",
+        choices=("full", "lint", "render", "ct", "e2e"),
+        help="default: everything but the slow tests, which `full` adds",
+    )
+    add_cluster_options(parser)
+    return parser.parse_known_args()
+
+
+def _render(arguments: list[str]) -> None:
+    together(pending("helm", "helm3"))
+    for name in ("helm", "helm3"):
+        tool(name)
+    _pytest("render", ["--numprocesses=auto", *arguments])
+
+
+def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
+    slow = [] if arguments.part == "full" else ["-m", "not slow"]
+    with _cluster(arguments) as cluster:
+        _pytest(
+            "e2e",
+            [
+                f"--kubeconfig={cluster.kubeconfig}",
+                f"--numprocesses={_E2E_WORKERS}",
+                *slow,
+                *pytest_arguments,
+            ],
+            environment={"TESTBED_NODE": cluster.node or ""},
+        )
+
+
+def _ct(arguments: argparse.Namespace) -> None:
+    tools = ("ct", "helm", "helm3", "kubectl")
+    together(pending(*tools))
+    for name in tools:
+        tool(name)
+    with _cluster(arguments) as cluster:
+        # Naming the chart switches off ct's comparison with the target branch, which a checkout
+        # without that branch could not make.
+        chart = f"--charts={CHART.relative_to(ROOT)}"
+        _stream(["ct", "lint", chart])
+        _stream(["ct", "install", chart], environment={"KUBECONFIG": str(cluster.kubeconfig)})
+
+
+@contextmanager
+def _cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
+    """The cluster to test in: the given one, or the tests' own, left running for the next time."""
+    if arguments.kubeconfig:
+        yield clusters.existing(arguments.kubeconfig)
+        return
+    cluster = clusters.ensure(
+        clusters.for_tests(arguments.name),
+        kubernetes=arguments.kubernetes,
+        ray=ray_version(),
+        source=arguments.images,
+        seal=True,
+        yes=arguments.yes,
+    )
+    clusters.wait_for_metrics(cluster)
+    yield cluster
+
+
+def _pytest(part: str, arguments: list[str], *, environment: dict[str, str] | None = None) -> None:
+    report = REPORTS / f"{part}.xml"
+    report.unlink(missing_ok=True)  # nobody shall read the report of an earlier run
+    shutil.rmtree(REPORTS / part, ignore_errors=True)
+    color = "yes" if out.is_terminal else "no"
+    command = [sys.executable, "-m", "pytest", f"tests/{part}", f"--junitxml={report}"]
+    lines = _stream([*command, f"--color={color}", *arguments], environment=environment)
+    _closing_lines.append(f"{part}: {lines[-1].strip('= ')}")
+
+
+def _stream(command: list[str], *, environment: dict[str, str] | None = None) -> list[str]:
+    """Run `command` in the open and return its lines; UserError if it fails."""
+    out.print(f"[dim]$ {' '.join(command)}[/]")
+    lines = []
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if line.strip():
+                lines.append(line.rstrip())
+    if process.returncode:
+        closing = lines[-1] if lines else "no output"
+        raise UserError(f"{command[0]} failed with exit code {process.returncode}: {closing}")
+    return lines
+
+
+if __name__ == "__main__":
+    main(run)

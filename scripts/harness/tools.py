@@ -1,0 +1,47 @@
+"""The command-line tools of the harness: built from their pins, linked into .testbed/bin."""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from harness import gobuild
+from harness.paths import BIN
+
+NEWEST_KUBERNETES = "1.37"
+
+# Name in .testbed/bin -> (Go module, program).
+_TOOLS = {
+    "ct": ("chart-testing", "ct"),
+    "helm": ("helm4", "helm"),
+    "helm-docs": ("helm-docs", "helm-docs"),
+    "helm3": ("helm3", "helm"),
+    "kind": ("kind", "kind"),
+    "kube-score": ("kube-score", "kube-score"),
+    "kubeconform": ("kubeconform", "kubeconform"),
+    "kubectl": (f"kubernetes-{NEWEST_KUBERNETES}", "kubectl"),
+}
+
+
+def pending(*names: str) -> dict[str, Callable[[], object]]:
+    """What is left to build for the tools `names`: title -> action, for console.together."""
+    modules = {_TOOLS[name][0] for name in names}
+    return {
+        f"Build {module}": partial(gobuild.build, module)
+        for module in sorted(modules)
+        if not gobuild.built(module)
+    }
+
+
+def tool(name: str) -> Path:
+    """The path of the tool `name`, built now if need be."""
+    module, program = _TOOLS[name]
+    target = gobuild.build(module) / program
+    link = BIN / name
+    if not (link.is_symlink() and link.readlink() == target):
+        BIN.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BIN) as temporary:  # replaced in one step
+            fresh = Path(temporary) / name
+            fresh.symlink_to(target)
+            fresh.rename(link)
+    return link

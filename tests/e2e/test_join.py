@@ -1,0 +1,165 @@
+"""Workers join the head, also where no DNS server knows the outside world."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Release, small
+from kubernetes import client
+
+from harness.cluster import Cluster
+from harness.paths import PACKAGE
+
+WORD_COUNT = PACKAGE / "jobs" / "word_count.py"
+DNS_PORT = 5353
+
+
+@pytest.mark.scenario("join.workers")
+def test_workers_join_and_do_the_work(install: Callable[..., Release]) -> None:
+    """Two groups' workers are in Ray's node table under their pods' names and share a real job."""
+    values = small(autoscaling={"enabled": False})
+    values["workerGroups"] = {"default": {"replicas": 2}, "other": {}}
+
+    release = install(values)
+    nodes = release.wait_for_workers()
+
+    pods = {pod.metadata.name for pod in release.pods("worker")}
+    joined = {node["node_name"] for node in nodes if not node["is_head_node"]}
+    assert len(pods) == 3
+    assert joined == pods
+    result = json.loads(release.run_job(WORD_COUNT).strip().splitlines()[-1])
+    assert result["words"] == result["words_single_process"] > 1_000_000
+    assert result["equal"], f"the workers counted other words: {result}"
+    assert set(result["tasks_per_node"]) == pods
+
+
+@pytest.mark.scenario("join.no-upstream-dns")
+def test_workers_join_while_upstream_dns_is_silent(
+    install: Callable[..., Release], testbed: Cluster, namespace: str, api: client.ApiClient
+) -> None:
+    """Workers never ask a DNS server beyond the cluster's, so one that is mute cannot delay them.
+
+    With a short name for the head, Ray's resolver does ask it, for minutes.
+    """
+    upstream = _run_pod(api, testbed, namespace, "upstream", [_ray_container(_SILENT_DNS)], {})
+    resolver = _run_resolver(api, testbed, namespace, upstream)
+    dns = {
+        "dnsPolicy": "None",
+        "dnsConfig": {
+            "nameservers": [resolver],
+            "searches": [f"{namespace}.svc.cluster.local", "svc.cluster.local", "cluster.local"],
+            "options": [{"name": "ndots", "value": "5"}],  # as the kubelet writes it
+        },
+    }
+    values = small(autoscaling={"enabled": False}, **dns)
+    values["head"] |= dns
+
+    release = install(values)
+    nodes = release.wait_for_workers()
+
+    assert sum(not node["is_head_node"] for node in nodes) == 1
+    # The way to the mute server works, or it would prove nothing that nobody asked it.
+    worker = release.pods("worker")[0].metadata.name
+    testbed.kubectl("exec", f"--namespace={namespace}", worker, "--", "python", "-c", _LOOK_UP)
+    asked = testbed.kubectl("logs", f"--namespace={namespace}", "upstream").split()
+    assert "probe.example" in asked
+    assert [name for name in asked if "ray" in name] == []
+
+
+# Answers nothing and prints the name in each query (length-prefixed labels from byte 12 on).
+_SILENT_DNS = f"""
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", {DNS_PORT}))
+while True:
+    query, labels, at = server.recv(512), [], 12
+    while size := query[at]:
+        labels.append(query[at + 1 : at + 1 + size].decode())
+        at += 1 + size
+    print(".".join(labels), flush=True)
+"""
+
+_LOOK_UP = """
+import socket
+try:
+    socket.getaddrinfo("probe.example", 80)
+except OSError:
+    pass
+else:
+    raise SystemExit("a name was resolved that nobody serves")
+"""
+
+
+def _ray_container(program: str) -> dict[str, Any]:
+    return {"image": "docker.io/rayproject/ray:2.60.0", "command": ["python", "-c", program]}
+
+
+def _run_resolver(api: client.ApiClient, testbed: Cluster, namespace: str, upstream: str) -> str:
+    """A DNS server for pods: the cluster's for its own names, `upstream` for all others."""
+    core = client.CoreV1Api(api)
+    cluster_dns = core.read_namespaced_service("kube-dns", "kube-system").spec.cluster_ip
+    corefile = f"""
+cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
+    forward . {cluster_dns}
+}}
+.:{DNS_PORT} {{
+    forward . {upstream}:{DNS_PORT}
+}}
+"""
+    core.create_namespaced_config_map(
+        namespace,
+        {"metadata": {"name": "resolver"}, "data": {"Corefile": corefile}},
+    )
+    deployment = client.AppsV1Api(api).read_namespaced_deployment("coredns", "kube-system")
+    container = {
+        "image": deployment.spec.template.spec.containers[0].image,
+        "args": ["-conf", "/etc/coredns/Corefile"],
+        "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns"}],
+    }
+    volume = {"name": "config", "configMap": {"name": "resolver"}}
+    pod_ip = _run_pod(api, testbed, namespace, "resolver", [container], {"volumes": [volume]})
+    # resolv.conf has no room for a port: a Service brings the query from 53 to the pod.
+    service = {
+        "metadata": {"name": "resolver"},
+        "spec": {
+            "selector": {"app": "resolver"},
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": DNS_PORT},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": DNS_PORT},
+            ],
+        },
+    }
+    assert re.fullmatch(r"[0-9.]+", pod_ip)
+    return str(core.create_namespaced_service(namespace, service).spec.cluster_ip)
+
+
+def _run_pod(
+    api: client.ApiClient,
+    testbed: Cluster,
+    namespace: str,
+    name: str,
+    containers: list[dict[str, Any]],
+    spec: dict[str, Any],
+) -> str:
+    """Run a pod under the restricted Pod Security Standard and return its address when ready."""
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    pod = {
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{"name": name, "securityContext": security} | c for c in containers],
+            **spec,
+        },
+    }
+    core = client.CoreV1Api(api)
+    core.create_namespaced_pod(namespace, pod)
+    testbed.kubectl(
+        "wait", f"--namespace={namespace}", f"pod/{name}", "--for=condition=Ready", "--timeout=90s"
+    )
+    return str(core.read_namespaced_pod(name, namespace).status.pod_ip)

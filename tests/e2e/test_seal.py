@@ -1,0 +1,124 @@
+"""Nothing leaves a sealed cluster."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import images, up
+from harness.cluster import Cluster
+from harness.process import CommandError, run
+
+PORT = 8000
+FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).status)"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A web server in a network namespace of its own, one hop beyond this host."""
+
+    url: str
+    log: Path
+
+    def asked_for(self, path: str) -> bool:
+        """Whether a request for `path` arrived."""
+        return f"GET /{path} " in self.log.read_text()
+
+
+@pytest.fixture
+def outside(testbed: Cluster, tmp_path: Path) -> Iterator[Outside]:
+    """Stands for the rest of the world: reached through this host, as that is."""
+    if testbed.node is None:
+        pytest.skip("only the harness's own cluster is sealed, and this is another")
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("network namespaces need root and iproute2's `ip`")
+    name = f"seal-{secrets.token_hex(2)}"
+    # TEST-NET-1, which nobody owns: were the namespace missing, nobody would be reached either.
+    host, peer = "192.0.2.1", "192.0.2.2"
+    run(["ip", "netns", "add", name])
+    try:
+        inside = ["ip", "netns", "exec", name]
+        run(["ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name])
+        run(["ip", "address", "add", f"{host}/30", "dev", name])
+        run(["ip", "link", "set", name, "up"])
+        run([*inside, "ip", "address", "add", f"{peer}/30", "dev", "eth0"])
+        run([*inside, "ip", "link", "set", "eth0", "up"])
+        run([*inside, "ip", "route", "add", "default", "via", host])
+        log = tmp_path / "requests.log"
+        with log.open("w") as output:
+            server = subprocess.Popen(
+                [*inside, "python3", "-m", "http.server", str(PORT), f"--bind={peer}"],
+                cwd=tmp_path,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        try:
+            yield Outside(f"http://{peer}:{PORT}", log)
+        finally:
+            server.kill()
+            server.wait()
+    finally:
+        run(["ip", "netns", "delete", name])
+
+
+@pytest.mark.scenario("seal.nothing-leaves")
+def test_nothing_leaves_the_cluster(outside: Outside, testbed: Cluster, namespace: str) -> None:
+    """A server that any other container reaches is out of reach for the cluster's pods and node."""
+    image = images.ray(up.ray_version())
+    unsealed = ["docker", "run", "--rm", "--entrypoint=python3", image.tag, "-c", FETCH]
+    assert run([*unsealed, f"{outside.url}/requests.log"]).strip() == "200"
+    assert outside.asked_for("requests.log"), "the control request did not arrive"
+
+    refused = _refusal(
+        ["docker", "exec", str(testbed.node), "bash", "-c",
+         f"exec 3<>/dev/tcp/{outside.url.removeprefix('http://').replace(':', '/')}"]
+    )  # fmt: skip
+    assert "refused" in refused or "unreachable" in refused, refused
+
+    began = time.monotonic()
+    pod = _pod_refusal(testbed, namespace, image.reference, f"{outside.url}/from-a-pod")
+    assert "refused" in pod or "unreachable" in pod, pod
+    assert not outside.asked_for("from-a-pod")
+
+    assert _refusal(["docker", "exec", str(testbed.node), "getent", "hosts", "kubernetes.io"]) == ""
+    name = _pod_refusal(testbed, namespace, image.reference, "http://kubernetes.io/")
+    assert "Name or service not known" in name or "name resolution" in name, name
+    # Refused at once, not lost in the dark: what asks for the outside must not hang.
+    assert time.monotonic() - began < 60
+
+
+def _refusal(command: list[str]) -> str:
+    """What `command` complains about; it must fail."""
+    with pytest.raises(CommandError) as failure:
+        run(command, timeout=30)
+    return failure.value.output
+
+
+def _pod_refusal(testbed: Cluster, namespace: str, image: str, url: str) -> str:
+    """What a pod of `image` says when it cannot fetch `url`."""
+    name = f"fetch-{secrets.token_hex(2)}"
+    manifest = f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  restartPolicy: Never
+  securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}
+  containers:
+    - name: fetch
+      image: {image}
+      command: [python3, -c, "{FETCH}", "{url}"]
+      securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+"""
+    testbed.kubectl("apply", "-f", "-", stdin=manifest)
+    where = f"--namespace={namespace}"
+    phase = "jsonpath={.status.phase}=Failed"
+    testbed.kubectl("wait", where, f"pod/{name}", f"--for={phase}", "--timeout=60s")
+    return testbed.kubectl("logs", where, name)
