@@ -150,8 +150,11 @@ def pending_ray(version: str) -> Work:
     """What is left to make before the Ray image can be built."""
     if _exists(_ray(version).tag):
         return {}
-    download = {f"Download Ray {version}": partial(_wheels, _ray_lock(version))}
-    return download | _pending_roots("python")
+    lock = _ray_lock(version)
+    work: Work = {}
+    if not _wheel_folder(lock).exists():
+        work[f"Download Ray {version}"] = partial(_wheels, lock)
+    return work | _pending_roots("python")
 
 
 def _root_tag(name: str) -> str:
@@ -170,7 +173,7 @@ def _root(name: str) -> str:
 
 def _wheels(lock: Path) -> Path:
     """The wheels that `lock` names, for the Debian root's Python, checked against its hashes."""
-    folder = _cache() / f"wheels-{_digest(lock.read_text())}"
+    folder = _wheel_folder(lock)
     if not folder.exists():
         machine = os.uname().machine
         # pip takes platform tags literally: name each glibc that Debian's 2.36 can run.
@@ -194,6 +197,10 @@ def _wheels(lock: Path) -> Path:
                 ) from error
             unfinished.rename(folder)
     return folder
+
+
+def _wheel_folder(lock: Path) -> Path:
+    return _cache() / f"wheels-{_digest(lock.read_text())}"
 
 
 def _program_tag(name: str, module: str) -> str:
@@ -326,13 +333,17 @@ def _logs(container: str) -> str:
     return run(["sh", "-c", 'docker logs "$0" 2>&1', container])
 
 
-def _import(container: str, images: Iterable[Image], *options: str) -> None:
-    """Bring `images` into the containerd of `container` under their references."""
+def _import(container: str, images: Iterable[Image]) -> None:
+    """Bring `images` into the containerd of `container` under their references.
+
+    Nothing is unpacked: containerd does that when a pod first needs it, on the node's volume. While
+    a node image is assembled it could not: an overlay cannot carry another.
+    """
     images = list(images)
     ctr = ["docker", "exec", "--interactive", container, "ctr", "--namespace=k8s.io", "images"]
     pipe(
         ["docker", "save", *sorted({image.tag for image in images})],
-        [*ctr, "import", "--no-unpack", *options, "-"],
+        [*ctr, "import", "--no-unpack", "-"],
     )
     for image in images:
         run([*ctr, "tag", "--force", f"docker.io/{image.tag}", image.reference])

@@ -235,7 +235,7 @@ def _hpa_table(cluster: Cluster, namespace: str) -> Table:
         current = {
             _resource(metric): _resource_value(metric)
             for metric in status.get("currentMetrics") or []
-            if metric
+            if metric["type"]  # empty until the first sample
         }
         for metric in spec["metrics"]:
             target = metric[_source(metric)]["target"].get("averageUtilization")

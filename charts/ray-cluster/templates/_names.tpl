@@ -1,0 +1,67 @@
+{{/*
+Names and addresses.
+
+Every name in the chart comes from this file, so that an object and those who refer to it cannot drift apart.
+
+  include "ray-cluster.name" $
+  include "ray-cluster.fullname" $
+  include "ray-cluster.objectName" (dict "ctx" $ "suffix" "head")
+  include "ray-cluster.headName" $
+  include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
+  include "ray-cluster.headAddress" $
+
+A new object takes its name from objectName and never puts a name together by itself.
+*/}}
+
+{{/* Name of the application: the chart's, or nameOverride. It is part of every selector, so it must not change. */}}
+{{- define "ray-cluster.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Name of the release's objects without suffix, by the convention that `helm create` sets. */}}
+{{- define "ray-cluster.fullname" -}}
+{{- $name := include "ray-cluster.name" . -}}
+{{- $fullname := printf "%s-%s" .Release.Name $name -}}
+{{- if .Values.fullnameOverride -}}
+{{- $fullname = .Values.fullnameOverride -}}
+{{- else if contains $name .Release.Name -}}
+{{- $fullname = .Release.Name -}}
+{{- end -}}
+{{- $fullname | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/*
+Name of one object: <fullname>-<suffix>, at most 63 characters, which is what a Service's name and a label may have.
+
+A longer one is cut to <start of fullname>-<8 characters of hash>-<suffix>. The hash is taken from the whole name, so two
+long releases, or two groups of one, never end up with the same short name; the suffix stays readable.
+The room for the start is 63 - 1 - 8 - 1 - len(suffix) = 53 - len(suffix). The longest suffix is "worker-" (7) and a
+group's name (30 by the schema), which leaves 16.
+*/}}
+{{- define "ray-cluster.objectName" -}}
+{{- $fullname := include "ray-cluster.fullname" .ctx -}}
+{{- $name := printf "%s-%s" $fullname .suffix -}}
+{{- if gt (len $name) 63 -}}
+{{- $start := $fullname | trunc (sub 53 (len .suffix) | int) | trimSuffix "-" -}}
+{{- $name = printf "%s-%s-%s" $start (sha256sum $name | trunc 8) .suffix -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
+{{/* The head's Deployment, Service and claim. */}}
+{{- define "ray-cluster.headName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "head") -}}
+{{- end -}}
+
+{{/* A worker group's Deployment, autoscaler and disruption budget. */}}
+{{- define "ray-cluster.workerName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "worker-%s" .group)) -}}
+{{- end -}}
+
+{{/*
+Address of the head as workers and clients use it, fully qualified: for a short name Ray's gRPC resolver sends AAAA queries
+upstream, and where upstream DNS is slow or absent workers hang for minutes before they reach the head.
+*/}}
+{{- define "ray-cluster.headAddress" -}}
+{{- printf "%s.%s.svc.%s" (include "ray-cluster.headName" .) .Release.Namespace .Values.clusterDomain -}}
+{{- end -}}

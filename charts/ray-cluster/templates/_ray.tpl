@@ -1,0 +1,200 @@
+{{/*
+Ray itself: its version, the flags of `ray start`, and its environment. What differs between Ray's versions belongs here and
+nowhere else.
+
+  include "ray-cluster.ray.version" $                                            2.60.0, or empty when nothing tells
+  include "ray-cluster.ray.args" $node                                           list of `ray start` arguments
+  include "ray-cluster.ray.env" $node                                            list of environment variables
+  include "ray-cluster.ray.managedFlags" $ | fromYaml                            flags that users may not set, see below
+  include "ray-cluster.ray.managedEnv" $ | fromYaml                              the same for the environment
+
+  $node := dict "ctx" $ "component" "head" "values" .Values.head
+  $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
+
+Kubernetes starts `ray start --block` itself, without a shell: so it is process 1 and receives SIGTERM, on which a node of
+Ray >= 2.57 drains. $(NAME) in an argument is expanded by Kubernetes.
+*/}}
+
+{{/* The oldest supported Ray: the first that drains on SIGTERM. */}}
+{{- define "ray-cluster.ray.minimumVersion" -}}
+2.57.0
+{{- end -}}
+
+{{/*
+The version in the image: rayVersion, or the tag if it looks like one (2.60.0, 2.60.0-py312), or appVersion if the default
+image is used. A digest and a tag of one's own tell nothing: then this is empty, and _validate.tpl asks for rayVersion.
+*/}}
+{{- define "ray-cluster.ray.version" -}}
+{{- $image := .Values.image -}}
+{{- if .Values.rayVersion -}}
+{{- .Values.rayVersion -}}
+{{- else if $image.tag -}}
+{{- regexFind `^[0-9]+\.[0-9]+\.[0-9]+(-|$)` $image.tag | trimSuffix "-" -}}
+{{- else if not $image.digest -}}
+{{- .Chart.AppVersion -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The flags of `ray start` as a map, before the user's rayStartParams. An empty value is a flag without one.
+
+Every port is fixed, because Ray picks random ones for most of them, which no network policy can name. Workers get the
+head's ports too: Ray checks all ports of a node against each other, those that only a head opens included.
+*/}}
+{{- define "ray-cluster.ray.flags" -}}
+block: ""
+{{/* Ray finds its own address by resolving the head's name. A worker that is faster than the head's DNS record would take
+     127.0.0.1 for its address, and join as a node that nobody can reach. */ -}}
+node-ip-address: $(POD_IP)
+node-name: $(POD_NAME)
+num-cpus: {{ eq (toString .values.numCpus) "auto" | ternary "$(CPU_REQUEST)" (toString .values.numCpus) | quote }}
+memory: {{ include "ray-cluster.taskMemoryBytes" .values | quote }}
+object-store-memory: {{ include "ray-cluster.objectStoreBytes" .values | quote }}
+{{- with .ctx.Values.ports }}
+dashboard-agent-grpc-port: {{ .dashboardAgentGrpc | quote }}
+dashboard-agent-listen-port: {{ .dashboardAgentListen | quote }}
+dashboard-port: {{ .dashboard | quote }}
+max-worker-port: {{ .workerMax | quote }}
+metrics-export-port: {{ .metrics | quote }}
+min-worker-port: {{ .workerMin | quote }}
+node-manager-port: {{ .nodeManager | quote }}
+object-manager-port: {{ .objectManager | quote }}
+ray-client-server-port: {{ .client | quote }}
+runtime-env-agent-port: {{ .runtimeEnvAgent | quote }}
+{{- end }}
+{{- with .values.rayLabels }}
+{{- $labels := list }}
+{{- range $key, $value := . }}
+{{- $labels = append $labels (printf "%s=%s" $key $value) }}
+{{- end }}
+labels: {{ join "," $labels | quote }}
+{{- end }}
+{{- with .values.rayResources }}
+resources: {{ toRawJson . | squote }}
+{{- end }}
+{{- if eq .component "head" }}
+head: ""
+port: {{ .ctx.Values.ports.gcs | quote }}
+# Not only this pod's own address: kubectl port-forward arrives on localhost.
+dashboard-host: 0.0.0.0
+{{- if eq .ctx.Values.gcsFaultTolerance.mode "redis" }}
+{{- with .ctx.Values.gcsFaultTolerance.redis.username }}
+redis-username: {{ . | quote }}
+{{- end }}
+{{/* `ray start` takes the password from this flag only and reads no environment variable for it. The pod spec holds just the
+     reference. Inside the head's container Ray hands the password on in the arguments of its own processes (gcs_server,
+     raylet), so it is visible to whatever runs there, jobs included, and no setting of the chart could change that. */ -}}
+{{- if .ctx.Values.gcsFaultTolerance.redis.existingSecret }}
+redis-password: $(RAY_REDIS_PASSWORD)
+{{- end }}
+{{- end }}
+{{- else }}
+address: {{ printf "%s:%v" (include "ray-cluster.headAddress" .ctx) .ctx.Values.ports.gcs }}
+{{- end }}
+{{- end -}}
+
+{{/* The arguments of `ray`: start and the flags, the user's included, in alphabetical order. */}}
+{{- define "ray-cluster.ray.args" -}}
+{{- range $flag, $value := mergeOverwrite (include "ray-cluster.ray.flags" . | fromYaml) (default dict .values.rayStartParams) }}
+- {{ eq $value "" | ternary (printf "--%s" $flag) (printf "--%s=%s" $flag $value) | quote }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Flags that rayStartParams may not set, each with the value to use instead; NODE stands for `head` or `workerGroups.<name>`.
+An empty text: there is nothing to choose.
+*/}}
+{{- define "ray-cluster.ray.managedFlags" -}}
+address: ""
+block: ""
+dashboard-agent-grpc-port: ports.dashboardAgentGrpc
+dashboard-agent-listen-port: ports.dashboardAgentListen
+dashboard-port: ports.dashboard
+head: ""
+labels: NODE.rayLabels
+max-worker-port: ports.workerMax
+memory: NODE.resources.limits.memory
+metrics-export-port: ports.metrics
+min-worker-port: ports.workerMin
+node-ip-address: ""
+node-manager-port: ports.nodeManager
+node-name: ""
+num-cpus: NODE.numCpus
+object-manager-port: ports.objectManager
+object-store-memory: NODE.objectStoreMemory
+plasma-directory: NODE.objectStoreMemory
+port: ports.gcs
+ray-client-server-port: ports.client
+redis-password: gcsFaultTolerance.redis.existingSecret
+redis-username: gcsFaultTolerance.redis.username
+resources: NODE.rayResources
+runtime-env-agent-port: ports.runtimeEnvAgent
+temp-dir: ""
+worker-port-list: ports.workerMin
+{{- end -}}
+
+{{- define "ray-cluster.ray.env" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+{{- if eq (toString .values.numCpus) "auto" }}
+# In whole CPUs, rounded up: `ray start --num-cpus` takes no fractions.
+- name: CPU_REQUEST
+  valueFrom:
+    resourceFieldRef:
+      containerName: ray-{{ .component }}
+      resource: requests.cpu
+      divisor: "1"
+{{- end }}
+# Ray's names for the pod and its group: they show up in the dashboard and as Ray's label ray.io/node-group.
+- name: RAY_CLOUD_INSTANCE_ID
+  value: $(POD_NAME)
+- name: RAY_NODE_TYPE_NAME
+  value: {{ default "head" .group | quote }}
+- name: RAY_USAGE_STATS_ENABLED
+  value: "0"
+# On SIGTERM a worker finishes its tasks first. A head has nothing to wait for, and its place should be taken soon.
+- name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
+  value: {{ dig "drain" "timeoutSeconds" 0 .values | int | quote }}
+{{- $faultTolerance := .ctx.Values.gcsFaultTolerance }}
+{{- if eq $faultTolerance.mode "redis" }}
+{{- if eq .component "head" }}
+- name: RAY_REDIS_ADDRESS
+  value: {{ $faultTolerance.redis.address | quote }}
+# Ray's own default is one namespace for everybody. The dot cannot be part of a Kubernetes namespace's name, so that no two
+# releases of any two namespaces get the same one.
+- name: RAY_external_storage_namespace
+  value: {{ default (printf "%s.%s" .ctx.Release.Namespace (include "ray-cluster.fullname" .ctx)) $faultTolerance.redis.storageNamespace | quote }}
+{{- with $faultTolerance.redis.existingSecret }}
+- name: RAY_REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ . | quote }}
+      key: {{ $faultTolerance.redis.existingSecretPasswordKey | quote }}
+{{- end }}
+{{- else }}
+- name: RAY_gcs_rpc_server_reconnect_timeout_s
+  value: {{ int $faultTolerance.workerReconnectTimeoutSeconds | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Environment variables that `env` may not set, in the same form as managedFlags. */}}
+{{- define "ray-cluster.ray.managedEnv" -}}
+CPU_REQUEST: ""
+POD_IP: ""
+POD_NAME: ""
+RAY_CLOUD_INSTANCE_ID: ""
+RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: worker.drain.timeoutSeconds
+RAY_NODE_TYPE_NAME: ""
+RAY_REDIS_ADDRESS: gcsFaultTolerance.redis.address
+RAY_REDIS_PASSWORD: gcsFaultTolerance.redis.existingSecret
+RAY_USAGE_STATS_ENABLED: ""
+RAY_external_storage_namespace: gcsFaultTolerance.redis.storageNamespace
+RAY_gcs_rpc_server_reconnect_timeout_s: gcsFaultTolerance.workerReconnectTimeoutSeconds
+{{- end -}}

@@ -1,0 +1,194 @@
+{{/*
+Checks across values, called by validate.yaml:
+
+  include "ray-cluster.validate" $
+
+gives one line per contradiction: the value, what is wrong with it, what to write instead. A check prints lines and never
+fails, and the rest of the chart renders with wrong values too, so that all contradictions arrive in one message.
+A new check goes to its topic below, and gets a row in tests/render/test_validate.py.
+*/}}
+{{- define "ray-cluster.validate" -}}
+{{- $groups := include "ray-cluster.workerGroups" . | fromJson -}}
+{{ include "ray-cluster.validate.names" . }}
+{{ include "ray-cluster.validate.labels" (dict "path" "commonLabels" "labels" .Values.commonLabels) }}
+{{ include "ray-cluster.validate.version" . }}
+{{ include "ray-cluster.validate.ports" .Values.ports }}
+{{ include "ray-cluster.validate.faultTolerance" .Values.gcsFaultTolerance }}
+{{ include "ray-cluster.validate.cpus" (dict "head" .Values.head "groups" $groups) }}
+{{ include "ray-cluster.validate.node" (dict "path" "head" "values" .Values.head) }}
+{{- range $name, $group := $groups }}
+{{- $node := dict "path" (printf "workerGroups.%s" $name) "values" $group }}
+{{ include "ray-cluster.validate.node" $node }}
+{{ include "ray-cluster.validate.autoscaling" $node }}
+{{ include "ray-cluster.validate.drain" $node }}
+{{- end }}
+{{- end -}}
+
+{{/* Kubernetes wants more of a Service's name than Helm does of a release's. */}}
+{{- define "ray-cluster.validate.names" -}}
+{{- $name := include "ray-cluster.headName" . -}}
+{{- if not (regexMatch `^[a-z]([-a-z0-9]*[a-z0-9])?$` $name) }}
+the release's name makes a Service called {{ $name }}, but a Service's name starts with a letter and has letters, digits and hyphens only: set fullnameOverride.
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.labels" -}}
+{{- $reserved := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "ray-cluster/worker-group" -}}
+{{- range $label, $_ := .labels }}
+{{- if has $label $reserved }}
+{{ $.path }} sets {{ $label }}, a label that the chart sets itself: remove it.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.version" -}}
+{{- $version := include "ray-cluster.ray.version" . -}}
+{{- $minimum := include "ray-cluster.ray.minimumVersion" . -}}
+{{- if not $version }}
+rayVersion is empty, and {{ include "ray-cluster.image" . }} does not tell which Ray it contains: set rayVersion, for example "{{ .Chart.AppVersion }}".
+{{- else if not (semverCompare (printf ">=%s" $minimum) $version) }}
+Ray {{ $version }} is too old, this chart needs {{ $minimum }} or newer: choose another image.tag, or correct rayVersion.
+{{- end }}
+{{- end -}}
+
+{{/* Ray refuses to start when two of its ports are the same, or lie in the range that it gives to worker processes. */}}
+{{- define "ray-cluster.validate.ports" -}}
+{{- $min := int .workerMin -}}
+{{- $max := int .workerMax -}}
+{{- if le $max $min }}
+ports.workerMax is {{ $max }}, but must be greater than ports.workerMin, which is {{ $min }}.
+{{- end }}
+{{- $seen := dict -}}
+{{- range $name, $port := omit . "workerMin" "workerMax" }}
+{{- $port = int $port }}
+{{- with get $seen (toString $port) }}
+ports.{{ $name }} and ports.{{ . }} are both {{ $port }}: give each a port of its own.
+{{- end }}
+{{- if and (ge $port $min) (le $port $max) }}
+ports.{{ $name }} is {{ $port }}, inside the range from ports.workerMin to ports.workerMax ({{ $min }} to {{ $max }}): move one of them.
+{{- end }}
+{{- $_ := set $seen (toString $port) $name }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.faultTolerance" -}}
+{{- if eq .mode "redis" }}
+{{- if not .redis.address }}
+gcsFaultTolerance.redis.address is empty, but gcsFaultTolerance.mode is redis: write the address of your Redis, host:port or rediss://host:port.
+{{- end }}
+{{- if and .redis.username (not .redis.existingSecret) }}
+gcsFaultTolerance.redis.username is set without gcsFaultTolerance.redis.existingSecret: name the Secret that holds the user's password.
+{{- end }}
+{{- else }}
+{{- range $key := list "address" "username" "existingSecret" "storageNamespace" }}
+{{- if get $.redis $key }}
+gcsFaultTolerance.redis.{{ $key }} is set, but gcsFaultTolerance.mode is {{ $.mode }}: write mode redis, or remove it.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A cluster without a single CPU accepts jobs and never runs a task. */}}
+{{- define "ray-cluster.validate.cpus" -}}
+{{- $someoneHasCpus := ne (toString .head.numCpus) "0" -}}
+{{- range .groups -}}
+{{- $someoneHasCpus = or $someoneHasCpus (ne (toString .numCpus) "0") -}}
+{{- end -}}
+{{- if not $someoneHasCpus }}
+head.numCpus is 0, and {{ empty .groups | ternary "there is no worker group" "so it is in every worker group" }}: no task could ever run. Add a worker group, or give numCpus a number.
+{{- end }}
+{{- end -}}
+
+{{/* What head and worker groups have in common. */}}
+{{- define "ray-cluster.validate.node" -}}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.podLabels" .path) "labels" .values.podLabels) }}
+{{ include "ray-cluster.validate.memory" . }}
+{{ include "ray-cluster.validate.reserved" . }}
+{{- if and (eq (toString .values.numCpus) "auto") (not (include "ray-cluster.validate.hasRequest" (dict "resource" "cpu" "resources" .values.resources))) }}
+{{ .path }}.numCpus is auto, but there is no {{ .path }}.resources.requests.cpu to take it from: set the request, or write numCpus as a whole number.
+{{- end }}
+{{- end -}}
+
+{{/* Not empty if the container has a request: its own, or the limit, which Kubernetes takes for the request then. */}}
+{{- define "ray-cluster.validate.hasRequest" -}}
+{{- $resources := default dict .resources -}}
+{{- default (dig "limits" .resource "" $resources) (dig "requests" .resource "" $resources) -}}
+{{- end -}}
+
+{{/* An object store that takes nearly all memory leaves none for Ray's processes (240 to 290 MB) and the tasks. */}}
+{{- define "ray-cluster.validate.memory" -}}
+{{- $limitText := dig "limits" "memory" "" (default dict .values.resources) -}}
+{{- $limit := include "ray-cluster.memoryLimitBytes" .values -}}
+{{- $store := include "ray-cluster.objectStoreBytes" .values -}}
+{{- if not $limitText }}
+{{ .path }}.resources.limits.memory is missing: Ray needs to know how much memory it has, set it.
+{{- else if not $limit }}
+{{ .path }}.resources.limits.memory is {{ $limitText }}, which is not a quantity: write for example 2Gi.
+{{- else if not $store }}
+{{ .path }}.objectStoreMemory is {{ .values.objectStoreMemory }}, neither a quantity nor a percentage: write for example 512Mi or 25%.
+{{- else if ge (float64 $store) (mulf (float64 $limit) 0.8 | floor) }}
+{{ .path }}.objectStoreMemory is {{ .values.objectStoreMemory }}, but must be less than 80 % of {{ .path }}.resources.limits.memory, which is {{ $limitText }}: lower it, or raise the limit.
+{{- else if lt (int64 $store) 78643200 }}
+{{ .path }}.objectStoreMemory comes to {{ $store }} bytes, but Ray refuses less than 75Mi: raise it, or {{ .path }}.resources.limits.memory.
+{{- end }}
+{{- end -}}
+
+{{/* Names that the chart uses itself. Kubernetes would take the last of two equal ones silently, or refuse the pod. */}}
+{{- define "ray-cluster.validate.reserved" -}}
+{{- $flags := include "ray-cluster.ray.managedFlags" . | fromYaml -}}
+{{- range $flag, $_ := .values.rayStartParams }}
+{{- if hasKey $flags $flag }}
+{{ $.path }}.rayStartParams.{{ $flag }} is set by the chart: {{ include "ray-cluster.validate.instead" (dict "path" $.path "value" (get $flags $flag)) }}.
+{{- end }}
+{{- end }}
+{{- $env := include "ray-cluster.ray.managedEnv" . | fromYaml -}}
+{{- range .values.env }}
+{{- if hasKey $env (toString .name) }}
+{{ $.path }}.env sets {{ .name }}, which the chart sets itself: {{ include "ray-cluster.validate.instead" (dict "path" $.path "value" (get $env .name)) }}.
+{{- end }}
+{{- end }}
+{{- range .values.volumes }}
+{{- if has (toString .name) (list "shm" "ray-tmp") }}
+{{ $.path }}.volumes has a volume called {{ .name }}, a name that the chart uses itself: choose another.
+{{- end }}
+{{- end }}
+{{- range .values.volumeMounts }}
+{{- if has (toString .mountPath | trimSuffix "/") (list "/dev/shm" "/tmp/ray") }}
+{{ $.path }}.volumeMounts mounts at {{ .mountPath }}, where the chart mounts already: {{ eq .mountPath "/tmp/ray" | ternary "use head.persistence" (printf "use %s.objectStoreMemory" $.path) }}.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.instead" -}}
+{{- if .value -}}
+use {{ replace "NODE" .path .value }} instead
+{{- else -}}
+remove it
+{{- end -}}
+{{- end -}}
+
+{{- define "ray-cluster.validate.autoscaling" -}}
+{{- $autoscaling := .values.autoscaling -}}
+{{- if $autoscaling.enabled }}
+{{- if lt (int $autoscaling.maxReplicas) (int $autoscaling.minReplicas) }}
+{{ .path }}.autoscaling.maxReplicas is {{ $autoscaling.maxReplicas }}, less than minReplicas, which is {{ $autoscaling.minReplicas }}: raise one, or lower the other.
+{{- end }}
+{{- if not (include "ray-cluster.autoscalingMetrics" .values) }}
+{{ .path }}.autoscaling is enabled without anything to follow: set a target utilisation or metrics, or write enabled: false and replicas.
+{{- else if not $autoscaling.metrics }}
+{{- $targets := dict "cpu" "targetCPUUtilizationPercentage" "memory" "targetMemoryUtilizationPercentage" }}
+{{- range $resource, $target := $targets }}
+{{- if and (get $autoscaling $target) (not (include "ray-cluster.validate.hasRequest" (dict "resource" $resource "resources" $.values.resources))) }}
+{{ $.path }}.autoscaling.{{ $target }} is a percentage of {{ $.path }}.resources.requests.{{ $resource }}, which is missing: set the request, or write {{ $target }}: 0.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.drain" -}}
+{{- $grace := .values.terminationGracePeriodSeconds -}}
+{{- if and (not (kindIs "invalid" $grace)) (le (int $grace) (int .values.drain.timeoutSeconds)) }}
+{{ .path }}.terminationGracePeriodSeconds is {{ $grace }}, but must be greater than {{ .path }}.drain.timeoutSeconds, which is {{ .values.drain.timeoutSeconds }}: Kubernetes would kill a worker that still drains. Remove it, and the chart derives it.
+{{- end }}
+{{- end -}}

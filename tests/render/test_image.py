@@ -1,0 +1,71 @@
+"""The image reference: mirrors, tags, digests and pull secrets."""
+
+import pytest
+
+from harness.helm import template
+
+from .objects import Object, container, head, pod
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def image(values: Object) -> str:
+    """The head's image."""
+    reference: str = container(head(template(values)))["image"]
+    return reference
+
+
+@pytest.mark.parametrize(
+    ("values", "reference"),
+    [
+        ({}, "docker.io/rayproject/ray:2.60.0"),
+        ({"tag": "2.58.1-py312"}, "docker.io/rayproject/ray:2.58.1-py312"),
+        ({"registry": "harbor.local:8443/hub"}, "harbor.local:8443/hub/rayproject/ray:2.60.0"),
+        ({"registry": "", "repository": "quay.io/my/ray"}, "quay.io/my/ray:2.60.0"),
+        ({"digest": DIGEST}, f"docker.io/rayproject/ray@{DIGEST}"),
+        ({"tag": "2.60.0", "digest": DIGEST}, f"docker.io/rayproject/ray:2.60.0@{DIGEST}"),
+    ],
+)
+def test_reference_is_registry_repository_tag_and_digest(values: Object, reference: str) -> None:
+    assert image({"image": values, "rayVersion": "2.60.0"}) == reference
+
+
+def test_global_registry_wins() -> None:
+    values = {"global": {"imageRegistry": "mirror.local"}, "image": {"registry": "docker.io"}}
+    assert image(values) == "mirror.local/rayproject/ray:2.60.0"
+
+
+def test_pull_policy_is_passed_on() -> None:
+    deployment = head(template({"image": {"pullPolicy": "Always"}}))
+    assert container(deployment)["imagePullPolicy"] == "Always"
+
+
+def test_pull_secrets_are_merged_in_both_forms_without_doubles() -> None:
+    values = {
+        "global": {"imagePullSecrets": ["a", {"name": "b"}]},
+        "image": {"pullSecrets": ["b", "c"]},
+    }
+    secrets = pod(head(template(values)))["imagePullSecrets"]
+    assert secrets == [{"name": "a"}, {"name": "b"}, {"name": "c"}]
+
+
+def test_there_are_no_pull_secrets_by_default(defaults: list[Object]) -> None:
+    assert "imagePullSecrets" not in pod(head(defaults))
+
+
+@pytest.mark.parametrize(
+    ("values", "version"),
+    [
+        ({}, "2.60.0"),
+        ({"image": {"tag": "2.58.1"}}, "2.58.1"),
+        ({"image": {"tag": "2.58.1-py312-gpu"}}, "2.58.1"),
+        ({"image": {"tag": "nightly"}, "rayVersion": "2.59.0"}, "2.59.0"),
+        ({"image": {"tag": "2.60.0"}, "rayVersion": "2.59.0"}, "2.59.0"),
+        ({"image": {"digest": DIGEST}, "rayVersion": "2.57.0"}, "2.57.0"),
+    ],
+)
+def test_ray_version_comes_from_the_value_the_tag_or_the_chart(
+    values: Object, version: str
+) -> None:
+    labels = head(template(values))["metadata"]["labels"]
+    assert labels["app.kubernetes.io/version"] == version

@@ -1,0 +1,278 @@
+"""Contradictions between values: each has its message, and all arrive at once."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.helm import template
+
+from .objects import CHART, Object, deployments, env, flags, refusal
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def worker(**values: Any) -> Object:
+    """Values of a release whose default group has these."""
+    return {"workerGroups": {"default": values}}
+
+
+def redis(mode: str, **values: str) -> Object:
+    """Values of a release with this mode of fault tolerance and these values of the Redis."""
+    return {"gcsFaultTolerance": {"mode": mode, "redis": values}}
+
+
+CONTRADICTIONS: list[tuple[str, Object, str]] = [
+    (
+        "service name begins with a digit",
+        {"fullnameOverride": "1ray"},
+        "Service called 1ray-head, but a Service's name starts with a letter",
+    ),
+    (
+        "common label is the chart's",
+        {"commonLabels": {"helm.sh/chart": "x"}},
+        "commonLabels sets helm.sh/chart, a label that the chart sets itself: remove it",
+    ),
+    (
+        "pod label is the chart's",
+        worker(podLabels={"ray-cluster/worker-group": "x"}),
+        "workerGroups.default.podLabels sets ray-cluster/worker-group, a label that the chart",
+    ),
+    (
+        "tag tells no version",
+        {"image": {"tag": "nightly"}},
+        "docker.io/rayproject/ray:nightly does not tell which Ray it contains: set rayVersion",
+    ),
+    (
+        "tag only resembles a version",
+        {"image": {"tag": "2.60.0rc1"}},
+        "ray:2.60.0rc1 does not tell which Ray it contains",
+    ),
+    (
+        "digest tells no version",
+        {"image": {"digest": DIGEST}},
+        f"docker.io/rayproject/ray@{DIGEST} does not tell which Ray it contains",
+    ),
+    (
+        "Ray is too old",
+        {"image": {"tag": "2.56.1"}},
+        "Ray 2.56.1 is too old, this chart needs 2.57.0 or newer",
+    ),
+    (
+        "two ports are the same",
+        {"ports": {"metrics": 8265}},
+        "ports.metrics and ports.dashboard are both 8265: give each a port of its own",
+    ),
+    (
+        "port lies in the workers' range",
+        {"ports": {"client": 10002}},
+        "ports.client is 10002, inside the range from ports.workerMin to ports.workerMax",
+    ),
+    (
+        "range of ports is empty",
+        {"ports": {"workerMin": 30000}},
+        "ports.workerMax is 19999, but must be greater than ports.workerMin, which is 30000",
+    ),
+    (
+        "redis without address",
+        redis("redis"),
+        "gcsFaultTolerance.redis.address is empty, but gcsFaultTolerance.mode is redis",
+    ),
+    (
+        "redis user without password",
+        redis("redis", address="redis:6379", username="ray"),
+        "gcsFaultTolerance.redis.username is set without gcsFaultTolerance.redis.existingSecret",
+    ),
+    *(
+        (
+            f"redis {key} without redis",
+            redis("none", **{key: value}),
+            f"gcsFaultTolerance.redis.{key} is set, but gcsFaultTolerance.mode is none",
+        )
+        for key, value in {
+            "address": "redis:6379",
+            "username": "ray",
+            "existingSecret": "redis",
+            "storageNamespace": "ns",
+        }.items()
+    ),
+    (
+        "nothing can run without workers",
+        {"workerGroups": {"default": None}},
+        "head.numCpus is 0, and there is no worker group: no task could ever run",
+    ),
+    (
+        "nothing can run without CPUs",
+        worker(numCpus=0),
+        "head.numCpus is 0, and so it is in every worker group: no task could ever run",
+    ),
+    (
+        "cpus from a missing request",
+        {"head": {"numCpus": "auto", "resources": {"requests": None, "limits": {"cpu": None}}}},
+        "head.numCpus is auto, but there is no head.resources.requests.cpu to take it",
+    ),
+    (
+        "no memory limit",
+        {"head": {"resources": {"limits": {"memory": None}}}},
+        "head.resources.limits.memory is missing: Ray needs to know how much memory it has",
+    ),
+    (
+        "object store takes all",
+        worker(objectStoreMemory="80%"),
+        "workerGroups.default.objectStoreMemory is 80%, but must be less than 80 % of",
+    ),
+    (
+        "object store is larger than the limit",
+        {"head": {"objectStoreMemory": "4Gi"}},
+        "head.objectStoreMemory is 4Gi, but must be less than 80 % of",
+    ),
+    (
+        "object store is too small for Ray",
+        worker(objectStoreMemory="1%"),
+        "workerGroups.default.objectStoreMemory comes to 21474836 bytes, but Ray refuses less",
+    ),
+    (
+        "flag with a value of its own",
+        {"head": {"rayStartParams": {"num-cpus": "2"}}},
+        "head.rayStartParams.num-cpus is set by the chart: use head.numCpus instead",
+    ),
+    (
+        "flag that nobody may set",
+        worker(rayStartParams={"block": ""}),
+        "workerGroups.default.rayStartParams.block is set by the chart: remove it",
+    ),
+    (
+        "variable with a value of its own",
+        worker(env=[{"name": "RAY_REDIS_ADDRESS", "value": "x"}]),
+        "workerGroups.default.env sets RAY_REDIS_ADDRESS, which the chart sets itself: "
+        "use gcsFaultTolerance.redis.address instead",
+    ),
+    (
+        "variable that nobody may set",
+        {"head": {"env": [{"name": "POD_IP", "value": "x"}]}},
+        "head.env sets POD_IP, which the chart sets itself: remove it",
+    ),
+    (
+        "volume with the chart's name",
+        {"head": {"volumes": [{"name": "shm", "emptyDir": {}}]}},
+        "head.volumes has a volume called shm, a name that the chart uses itself",
+    ),
+    (
+        "mount in the chart's place",
+        {"head": {"volumeMounts": [{"name": "x", "mountPath": "/tmp/ray/"}]}},  # noqa: S108
+        "head.volumeMounts mounts at /tmp/ray/, where the chart mounts already",
+    ),
+    (
+        "fewer workers at most than at least",
+        worker(autoscaling={"minReplicas": 3}),
+        "workerGroups.default.autoscaling.maxReplicas is 2, less than minReplicas, which is 3",
+    ),
+    (
+        "nothing to scale on",
+        worker(
+            autoscaling={
+                "targetCPUUtilizationPercentage": 0,
+                "targetMemoryUtilizationPercentage": None,
+            }
+        ),
+        "workerGroups.default.autoscaling is enabled without anything to follow",
+    ),
+    (
+        "target without its request",
+        worker(numCpus=1, resources={"requests": {"cpu": None}, "limits": {"cpu": None}}),
+        "autoscaling.targetCPUUtilizationPercentage is a percentage of "
+        "workerGroups.default.resources.requests.cpu, which is missing",
+    ),
+    (
+        "killed while draining",
+        worker(terminationGracePeriodSeconds=240),
+        "terminationGracePeriodSeconds is 240, but must be greater than "
+        "workerGroups.default.drain.timeoutSeconds, which is 240",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [pytest.param(values, message, id=title) for title, values, message in CONTRADICTIONS],
+)
+def test_contradiction_is_refused(values: Object, message: str) -> None:
+    refused = refusal(values)
+    assert message in refused
+    assert "in 1 place(s)" in refused
+
+
+def test_all_contradictions_arrive_in_one_message() -> None:
+    refused = refusal(
+        {
+            "image": {"tag": "2.40.0"},
+            "ports": {"metrics": 8265},
+            "workerGroups": {
+                "a": {"autoscaling": {"minReplicas": 3}},
+                "b": {"objectStoreMemory": "90%"},
+            },
+        }
+    )
+    assert "in 4 place(s)" in refused
+    for part in ("2.40.0", "ports.metrics", "workerGroups.a.auto", "workerGroups.b.objectStore"):
+        assert part in refused
+
+
+def test_limit_stands_in_for_a_missing_request() -> None:
+    template(worker(resources={"requests": {"cpu": None, "memory": None}}))
+
+
+def test_metrics_of_ones_own_need_no_request() -> None:
+    metric = {"type": "Pods", "pods": {"metric": {"name": "x"}}}
+    resources = {"requests": {"cpu": None}, "limits": {"cpu": None}}
+    template(worker(numCpus=1, resources=resources, autoscaling={"metrics": [metric]}))
+
+
+def everything() -> list[Object]:
+    """A release that renders every flag and every variable the chart knows."""
+    redis_values = {"address": "redis:6379", "username": "ray", "existingSecret": "redis"}
+    node = {"numCpus": "auto", "rayLabels": {"a": "b"}, "rayResources": {"a": 1}}
+    return template({**redis("redis", **redis_values), "head": node, "worker": node})
+
+
+def refused_names(values: Object) -> str:
+    """The refusal of a release whose head has these values."""
+    return refusal({"head": values})
+
+
+def test_every_flag_of_the_chart_is_refused_from_users() -> None:
+    rendered = set().union(*(flags(deployment) for deployment in deployments(everything())))
+    free = {"dashboard-host"}  # IPv6 clusters need another one
+    refused = refused_names({"rayStartParams": dict.fromkeys(rendered, "x")})
+    assert {flag for flag in rendered if f"rayStartParams.{flag} is" not in refused} == free
+
+
+def test_every_variable_of_the_chart_is_refused_from_users() -> None:
+    rendered = set().union(*(env(deployment) for deployment in deployments(everything())))
+    refused = refused_names({"env": [{"name": name} for name in rendered]})
+    assert {name for name in rendered if f"env sets {name}," not in refused} == set()
+
+
+def test_replacement_values_exist(values_paths: set[str]) -> None:
+    names = ["ray-cluster.ray.managedFlags", "ray-cluster.ray.managedEnv"]
+    includes = "".join(f'{{{{ include "{name}" $ | indent 4 }}}}\n' for name in names)
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\ndata:\n{includes}"
+    (data,) = (
+        obj["data"] for obj in template({"extraObjects": [text]}) if obj["kind"] == "ConfigMap"
+    )
+    replacements = {value.replace("NODE", "worker") for value in data.values() if value}
+    assert replacements <= values_paths
+
+
+@pytest.fixture
+def values_paths() -> set[str]:
+    """Dotted paths of everything in values.yaml."""
+
+    def paths(value: Any, prefix: str = "") -> set[str]:
+        if not isinstance(value, dict):
+            return {prefix}
+        return {prefix}.union(
+            *(paths(child, f"{prefix}.{key}".lstrip(".")) for key, child in value.items())
+        )
+
+    return paths(yaml.safe_load((CHART / "values.yaml").read_text()))
