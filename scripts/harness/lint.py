@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import gobuild, schemas
+from harness import schemas
 from harness.console import step, together
 from harness.errors import UserError
 from harness.paths import CHART, ROOT
@@ -14,8 +14,7 @@ from harness.process import run as run_command
 from harness.tools import NEWEST_KUBERNETES, pending, tool
 
 # Policies of kube-score that this chart departs from, each with its reason.
-_KUBE_SCORE_IGNORED = {
-}
+_KUBE_SCORE_IGNORED = {}
 
 
 def run() -> None:

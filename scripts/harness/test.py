@@ -19,7 +19,6 @@ from harness.command import add_cluster_options, exclusive, main
 from harness.console import out, together
 from harness.errors import UserError
 from harness.paths import BIN, CHART, REPORTS, ROOT
-from harness.process import run as run_command
 from harness.tools import pending, tool
 from harness.up import ray_version
 
@@ -33,7 +32,9 @@ _closing_lines: list[str] = []
 def run() -> None:
     """Run the command."""
     arguments, pytest_arguments = _parse()
-    os.environ["PATH"] = f"{BIN}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}" + os.environ["PATH"]
+    os.environ["PATH"] = (
+        f"{BIN}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}" + os.environ["PATH"]
+    )
     parts: dict[str, Callable[[], None]] = {
         "lint": lint.run,
         "render": lambda: _render(pytest_arguments),

@@ -1,16 +1,16 @@
 """Workers join the head, also where no DNS server knows the outside world."""
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Release, small
-from kubernetes import client
+from kubernetes import client, utils
 
 from harness.cluster import Cluster
 from harness.paths import PACKAGE
+
+from .release import Release, small
 
 WORD_COUNT = PACKAGE / "jobs" / "word_count.py"
 DNS_PORT = 5353
@@ -37,7 +37,7 @@ def test_workers_join_and_do_the_work(install: Callable[..., Release]) -> None:
 
 @pytest.mark.scenario("join.no-upstream-dns")
 def test_workers_join_while_upstream_dns_is_silent(
-    install: Callable[..., Release], testbed: Cluster, namespace: str, api: client.ApiClient
+    install: Callable[..., Release], testbed: Cluster, namespace: str, api: Any
 ) -> None:
     """Workers never ask a DNS server beyond the cluster's, so one that is mute cannot delay them.
 
@@ -96,7 +96,7 @@ def _ray_container(program: str) -> dict[str, Any]:
     return {"image": "docker.io/rayproject/ray:2.60.0", "command": ["python", "-c", program]}
 
 
-def _run_resolver(api: client.ApiClient, testbed: Cluster, namespace: str, upstream: str) -> str:
+def _run_resolver(api: Any, testbed: Cluster, namespace: str, upstream: str) -> str:
     """A DNS server for pods: the cluster's for its own names, `upstream` for all others."""
     core = client.CoreV1Api(api)
     cluster_dns = core.read_namespaced_service("kube-dns", "kube-system").spec.cluster_ip
@@ -108,10 +108,13 @@ cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
     forward . {upstream}:{DNS_PORT}
 }}
 """
-    core.create_namespaced_config_map(
-        namespace,
-        {"metadata": {"name": "resolver"}, "data": {"Corefile": corefile}},
-    )
+    configmap = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "resolver"},
+        "data": {"Corefile": corefile},
+    }
+    utils.create_from_dict(api, configmap, namespace=namespace)
     deployment = client.AppsV1Api(api).read_namespaced_deployment("coredns", "kube-system")
     container = {
         "image": deployment.spec.template.spec.containers[0].image,
@@ -119,9 +122,11 @@ cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
         "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns"}],
     }
     volume = {"name": "config", "configMap": {"name": "resolver"}}
-    pod_ip = _run_pod(api, testbed, namespace, "resolver", [container], {"volumes": [volume]})
+    _run_pod(api, testbed, namespace, "resolver", [container], {"volumes": [volume]})
     # resolv.conf has no room for a port: a Service brings the query from 53 to the pod.
     service = {
+        "apiVersion": "v1",
+        "kind": "Service",
         "metadata": {"name": "resolver"},
         "spec": {
             "selector": {"app": "resolver"},
@@ -131,12 +136,12 @@ cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
             ],
         },
     }
-    assert re.fullmatch(r"[0-9.]+", pod_ip)
-    return str(core.create_namespaced_service(namespace, service).spec.cluster_ip)
+    utils.create_from_dict(api, service, namespace=namespace)
+    return str(core.read_namespaced_service("resolver", namespace).spec.cluster_ip)
 
 
 def _run_pod(
-    api: client.ApiClient,
+    api: Any,
     testbed: Cluster,
     namespace: str,
     name: str,
@@ -146,6 +151,8 @@ def _run_pod(
     """Run a pod under the restricted Pod Security Standard and return its address when ready."""
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": name}},
         "spec": {
             "securityContext": {
@@ -157,9 +164,8 @@ def _run_pod(
             **spec,
         },
     }
-    core = client.CoreV1Api(api)
-    core.create_namespaced_pod(namespace, pod)
+    utils.create_from_dict(api, pod, namespace=namespace)
     testbed.kubectl(
         "wait", f"--namespace={namespace}", f"pod/{name}", "--for=condition=Ready", "--timeout=90s"
     )
-    return str(core.read_namespaced_pod(name, namespace).status.pod_ip)
+    return str(client.CoreV1Api(api).read_namespaced_pod(name, namespace).status.pod_ip)

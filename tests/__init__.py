@@ -1,0 +1,1 @@
+"""The tests: `render` needs no cluster, `e2e` a real one."""
