@@ -14,7 +14,19 @@ from harness.process import run as run_command
 from harness.tools import NEWEST_KUBERNETES, pending, tool
 
 # Policies of kube-score that this chart departs from, each with its reason.
-_KUBE_SCORE_IGNORED = {}
+_KUBE_SCORE_IGNORED = {
+    "container-ephemeral-storage-request-and-limit": "Ray spills objects to disk: how much is a "
+    "tenant's to say, in `resources`",
+    "container-image-pull-policy": "the default tag is a release, which nobody moves",
+    "container-security-context-readonlyrootfilesystem": "jobs write where they like: /tmp, home",
+    "container-security-context-user-group-id": "1000:100 is who owns the home in Ray's own image",
+    "deployment-has-host-podantiaffinity": "several small workers on one node are what many want",
+    "deployment-replicas": "Ray has one head",
+    "deployment-strategy": "two heads at a time would write to one storage",
+    "horizontalpodautoscaler-replicas": "a group of one worker is fine, and cheap",
+    "pod-networkpolicy": "the chart has none yet",
+    "pod-probes-identical": "Ray has one health endpoint; the thresholds differ",
+}
 
 
 def run() -> None:

@@ -6,6 +6,7 @@ schema needs to be fetched from anywhere or kept in this repository.
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,40 +62,40 @@ def _pinned(schema: Schema, kind: dict[str, str]) -> Schema:
     }
 
 
-def _strict(node: Any) -> Any:
-    """`node` with objects closed, so that a misspelt field is an error."""
-    if isinstance(node, list):
-        return [_strict(item) for item in node]
-    if not isinstance(node, dict):
-        return node
+def _strict(schema: Schema) -> Schema:
+    """`schema` with objects closed, so that a misspelt field is an error."""
     # These two scalars are written as a string or as a number.
-    if node.get("format") == "int-or-string" or node.get("$ref", "").endswith(
-        ".api.resource.Quantity"
-    ):
+    if schema.get("format") == "int-or-string" or schema.get("$ref", "").endswith(".Quantity"):
         return {"type": ["string", "number"]}
-    result = {key: _strict(value) for key, value in node.items() if not key.startswith("x-")}
-    result.pop("format", None)  # int64 and the like, which JSON Schema does not know
-    if "properties" in node and "additionalProperties" not in node:
+    result = {key: schema[key] for key in ("$ref", "enum", "required", "type") if key in schema}
+    if "properties" in schema:
+        result["properties"] = {
+            name: _strict(field) for name, field in schema["properties"].items()
+        }
         result["additionalProperties"] = False
+    for key in ("additionalProperties", "items"):
+        if key in schema:
+            result[key] = _strict(schema[key])
     return result
 
 
 def _needed(name: str, definitions: dict[str, Schema]) -> dict[str, Schema]:
     """The definitions that `name` refers to, and those that they refer to in turn."""
     found: dict[str, Schema] = {}
-    waiting = _references(definitions[name])
+    waiting = set(_references(definitions[name]))
     while waiting:
         reference = waiting.pop()
         if reference not in found:
             found[reference] = definitions[reference]
-            waiting |= _references(definitions[reference])
+            waiting.update(_references(definitions[reference]))
     return found
 
 
-def _references(node: Any) -> set[str]:
-    if isinstance(node, list):
-        return set().union(*map(_references, node))
-    if not isinstance(node, dict):
-        return set()
-    own = {node["$ref"].removeprefix(_REFERENCE)} if isinstance(node.get("$ref"), str) else set()
-    return own.union(*(_references(value) for value in node.values()))
+def _references(schema: Schema) -> Iterator[str]:
+    if "$ref" in schema:
+        yield schema["$ref"].removeprefix(_REFERENCE)
+    for key in ("additionalProperties", "items"):
+        if isinstance(schema.get(key), dict):
+            yield from _references(schema[key])
+    for field in schema.get("properties", {}).values():
+        yield from _references(field)
