@@ -1,19 +1,21 @@
 """The kind cluster: created, sealed from the outside, equipped, reused, deleted."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from harness import engine, gobuild, images
-from harness.console import out, step, together
-from harness.debian import require_programs
+from harness import debian, engine, gobuild, images
+from harness.console import confirm, out, step, together
 from harness.errors import UserError
 from harness.paths import PACKAGE, STATE
 from harness.process import CommandError, run, succeeds
@@ -59,6 +61,19 @@ def existing(kubeconfig: Path) -> Cluster:
     return cluster
 
 
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Wait until no other command of this checkout changes its clusters or caches."""
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step("Wait for another command of this checkout"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def ensure(
     name: str,
     *,
@@ -74,44 +89,65 @@ def ensure(
     answers). A cluster of packages is always sealed, another if `seal` is set. A cluster that does
     not answer, or was made from other inputs, is deleted and created again.
     """
+    images.kubernetes_module(kubernetes)  # refuses a version that is not built here
+    _check_disk()
     if source == "auto":
         source = "registry" if _registry_answers() else "packages"
         out.print(f"• Images: from {'a registry' if source == 'registry' else 'packages'}")
-    _check_disk()
+    sealed = seal or source == "packages"
+    cluster = Cluster(name, _kubeconfig(name), f"{name}-control-plane")
+    with exclusive():
+        _prepare_machine(source, yes=yes)
+        node_image = _make_images(kubernetes, ray, source)
+        config = _kind_config(name, source)
+        spec = hashlib.sha256(f"{node_image}{sealed}{json.dumps(config)}".encode()).hexdigest()[:16]
+        if not _is_usable(cluster, spec):
+            delete(name)
+            _create(cluster, spec, config, node_image, sealed=sealed)
+        elif sealed:
+            _seal(name)  # the rules do not outlive a restart of the engine or the machine
+        if source == "packages":
+            with step(f"Load Ray {ray} into the cluster"):
+                images.load(str(cluster.node), images.ray(ray))
+    return cluster
+
+
+def _make_images(kubernetes: str, ray: str, source: str) -> str:
+    """Make the tools and images that are missing; return the node image, '' for kind's own."""
+    programs = pending("kind", "helm", "kubectl")
+    if source == "registry":
+        together(programs)
+        return ""
+    together(
+        programs | images.pending_node_programs(kubernetes),
+        images.pending_node_roots() | images.pending_ray(ray),
+    )
+    images.ray(ray)
+    return images.node(kubernetes)
+
+
+def _prepare_machine(source: str, *, yes: bool) -> None:
+    """Install packages and start an engine where that is needed, after one question."""
+    programs = {}
     if source == "packages":
         if os.geteuid() != 0:
             raise UserError(
                 "Building images from packages needs root (mmdebstrap): run this as root, or use "
                 "`--images registry`."
             )
-        require_programs(
-            {"mmdebstrap": "mmdebstrap"}, purpose="Building images from packages", yes=yes
-        )
-    engine.ensure(yes=yes)
-    programs = pending("kind", "helm", "kubectl")
-    if source == "packages":
-        together(
-            programs | images.pending_node_programs(kubernetes),
-            images.pending_node_roots() | images.pending_ray(ray),
-        )
-        node_image = images.node(kubernetes)
-        images.ray(ray)
-    else:
-        together(programs, {})
-        node_image = ""  # the one that this version of kind is made for
-    sealed = seal or source == "packages"
-    config = _kind_config(name, source)
-    spec = hashlib.sha256(f"{node_image}{sealed}{json.dumps(config)}".encode()).hexdigest()[:16]
-    cluster = Cluster(name, _kubeconfig(name), f"{name}-control-plane")
-    if not _is_usable(cluster, spec):
-        delete(name)
-        _create(cluster, spec, config, node_image, sealed=sealed)
-    elif sealed:
-        _seal(name)  # the rules do not outlive a restart of the engine or the machine
-    if source == "packages":
-        with step(f"Load Ray {ray} into the cluster"):
-            images.load(f"{name}-control-plane", images.ray(ray))
-    return cluster
+        programs = {"mmdebstrap": "mmdebstrap", "iptables": "iptables", "ip": "iproute2"}
+    changes = []
+    if not engine.answers():
+        engine.can_be_started()
+        programs |= engine.PROGRAMS
+        changes.append("start a Docker engine")
+    packages = debian.missing(programs)
+    if packages:
+        changes.insert(0, f"install {', '.join(packages)} with apt-get")
+    if changes:
+        confirm(f"This machine needs some changes: {' and '.join(changes)}. Go ahead?", yes=yes)
+    debian.install(packages)
+    engine.ensure()
 
 
 def delete(name: str) -> bool:

@@ -1,17 +1,14 @@
-"""What the commands share: how they end, their common options, and one run at a time."""
+"""What the commands share: how they end, and their common options."""
 
 import argparse
-import fcntl
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.markup import escape
 
 from harness.console import out
 from harness.errors import UserError
-from harness.paths import STATE
 from harness.process import CommandError
 from harness.tools import NEWEST_KUBERNETES
 
@@ -57,16 +54,3 @@ def add_cluster_choice(parser: argparse.ArgumentParser) -> None:
         "--name", default=DEFAULT_NAME, help="name of the kind cluster (default: %(default)s)"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before changing the machine")
-
-
-@contextmanager
-def exclusive() -> Iterator[None]:
-    """Wait until no other command of this checkout changes its clusters or caches."""
-    STATE.mkdir(exist_ok=True)
-    with (STATE / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            out.print("• Waiting for another command of this checkout to finish …")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

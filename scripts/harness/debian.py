@@ -7,48 +7,45 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from harness.console import confirm, step
+from harness.console import step
 from harness.errors import UserError
 from harness.process import CommandError, run
 
 SUITE = "bookworm"  # Python 3.11 and runc 1.1, which the images are tested with
 
 
-def require_programs(programs: dict[str, str], *, purpose: str, yes: bool) -> None:
-    """Install the Debian packages of those `programs` (name -> package) that are not on PATH.
+def missing(programs: dict[str, str]) -> list[str]:
+    """The Debian packages of those `programs` (name -> package) that are not on PATH."""
+    # Where Debian keeps dockerd, iptables and the like; not on every user's PATH.
+    os.environ["PATH"] += os.pathsep + "/usr/sbin:/sbin"
+    return sorted({package for name, package in programs.items() if not shutil.which(name)})
 
-    Raises UserError where that is impossible: no apt, no root, no package index, a refusal.
+
+def install(packages: list[str]) -> None:
+    """Install `packages` with apt-get.
+
+    Raises UserError where that is impossible: no apt, no root, no package index.
     """
-    os.environ["PATH"] += os.pathsep + "/usr/sbin:/sbin"  # where Debian keeps dockerd, iptables …
-    missing = {program: package for program, package in programs.items() if not _found(program)}
-    if not missing:
+    if not packages:
         return
-    packages = sorted(set(missing.values()))
-    wanted = ", ".join(missing)
-    if not _found("apt-get"):
-        raise UserError(f"{purpose} needs {wanted}: install them with your package manager.")
+    names = " ".join(packages)
+    if not shutil.which("apt-get"):
+        raise UserError(f"{names}: install them (or what your system calls them) and try again.")
     if os.geteuid() != 0:
-        raise UserError(
-            f"{purpose} needs {wanted}: run `sudo apt-get install {' '.join(packages)}` and try "
-            "again."
-        )
-    confirm(f"Install {' '.join(packages)} with apt-get ({purpose})?", yes=yes)
-    with step(f"Install {' '.join(packages)}"):
+        raise UserError(f"Run `sudo apt-get install {names}` and try again.")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    with step(f"Install {names}"):
         try:
-            run(["apt-get", "update"], env={"DEBIAN_FRONTEND": "noninteractive"})
+            run(["apt-get", "update"], env=quiet)
             run(
                 ["apt-get", "install", "--yes", "--no-install-recommends", *packages],
-                env={"DEBIAN_FRONTEND": "noninteractive"},
+                env=quiet,
             )
         except CommandError as error:
             raise UserError(
                 "The Debian package index could not be used; check the network and "
                 f"/etc/apt/sources.list*.\n{error}"
             ) from error
-
-
-def _found(program: str) -> bool:
-    return shutil.which(program) is not None
 
 
 def root_tarball(destination: Path, packages: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ import pyhelm3
 
 from harness import cluster as clusters
 from harness import engine, helm, images
-from harness.command import add_cluster_choice, exclusive, main
+from harness.command import add_cluster_choice, main
 from harness.console import confirm, out, step
 from harness.errors import UserError
 from harness.paths import STATE
@@ -28,7 +28,7 @@ def run() -> None:
     if arguments.kubeconfig:
         _uninstall(arguments)
         return
-    with exclusive():
+    with clusters.exclusive():
         names = (arguments.name, clusters.for_tests(arguments.name))
         deleted = [clusters.delete(name) for name in names]
         if not any(deleted):

@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 from harness import gobuild
-from harness.console import confirm, step
-from harness.debian import require_programs
+from harness.console import step
 from harness.errors import UserError
 from harness.paths import LOGS, STATE
 from harness.process import CommandError, run, succeeds
@@ -23,16 +22,39 @@ _PROBE_IMAGE = "ray-testbed/probe"
 _STARTED = STATE / "engine.pid"
 _START_TIMEOUT_SECONDS = 60
 
+# What starting an engine takes: program -> Debian package.
+PROGRAMS = {
+    "containerd": "containerd",
+    "docker": "docker.io",
+    "dockerd": "docker.io",
+    "iptables": "iptables",
+    "runc": "runc",
+}
 
-def ensure(*, yes: bool) -> None:
+
+def can_be_started() -> None:
+    """Raise UserError with the remedy if no engine answers and none can be started here."""
+    if host := os.environ.get("DOCKER_HOST"):
+        raise UserError(
+            f"No Docker engine answers at DOCKER_HOST={host}: start it, or unset DOCKER_HOST."
+        )
+    if os.geteuid() != 0:
+        raise UserError(
+            "No Docker engine answers, and only root can start one: start Docker (and be in its "
+            "group), or run this as root."
+        )
+
+
+def ensure() -> None:
     """Make sure that an engine answers and can start privileged containers, as kind needs.
 
-    Uses the engine that runs. Where none does and this is root, starts one (installing Debian's
-    packages first if need be). Raises UserError with the remedy where neither is possible.
+    Uses the engine that runs; starts one where none does. Raises UserError with the remedy where
+    neither is possible.
     """
     if not answers():
-        _install(yes=yes)
-        _start(yes=yes)
+        can_be_started()
+        with step("Start a Docker engine"):
+            _launch()
     complaint = _privileged_container_fails()
     if complaint is None:
         return
@@ -53,31 +75,6 @@ def ensure(*, yes: bool) -> None:
 def answers() -> bool:
     """Whether a Docker engine answers to the `docker` command."""
     return succeeds(["docker", "info"], timeout=30)
-
-
-def _install(*, yes: bool) -> None:
-    if os.environ.get("DOCKER_HOST"):
-        raise UserError(
-            f"No Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}: start it, or "
-            "unset DOCKER_HOST."
-        )
-    if os.geteuid() != 0:
-        raise UserError(
-            "No Docker engine answers, and only root can start one: start Docker (and be in its "
-            "group), or run this as root."
-        )
-    packages = {"docker": "docker.io", "dockerd": "docker.io", "containerd": "containerd"}
-    packages |= {"runc": "runc", "iptables": "iptables"}
-    require_programs(packages, purpose="A Docker engine", yes=yes)
-
-
-def _start(*, yes: bool) -> None:
-    # Installing the package starts the engine where systemd runs.
-    if answers():
-        return
-    confirm("Start a Docker engine (dockerd) on this machine?", yes=yes)
-    with step("Start a Docker engine"):
-        _launch()
 
 
 def _launch() -> None:

@@ -167,7 +167,11 @@ def build(module: str) -> Path:
             ["build", *_FLAGS, "-ldflags", ldflags, "-o", f"{unfinished}/", *_packages(module)],
             module,
         )
-        unfinished.rename(folder)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
     return folder
 
 

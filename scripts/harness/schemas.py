@@ -67,7 +67,9 @@ def _strict(schema: Schema) -> Schema:
     # These two scalars are written as a string or as a number.
     if schema.get("format") == "int-or-string" or schema.get("$ref", "").endswith(".Quantity"):
         return {"type": ["string", "number"]}
-    result = {key: schema[key] for key in ("$ref", "enum", "required", "type") if key in schema}
+    result: Schema = {
+        key: schema[key] for key in ("$ref", "enum", "required", "type") if key in schema
+    }
     if "properties" in schema:
         result["properties"] = {
             name: _strict(field) for name, field in schema["properties"].items()

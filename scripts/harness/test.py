@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import cluster as clusters
 from harness import lint
 from harness.cluster import Cluster
-from harness.command import add_cluster_options, exclusive, main
+from harness.command import add_cluster_options, main
 from harness.console import out, together
 from harness.errors import UserError
 from harness.paths import BIN, CHART, REPORTS, ROOT
@@ -24,7 +24,8 @@ from harness.up import ray_version
 
 # Scenarios mostly wait; their requests have to fit on a node of two CPUs together.
 _E2E_WORKERS = 3
-_NOT_SLOW = "--markers-expression=not slow"
+# What needs no cluster is one run.
+_FOLDERS = {"render": ["tests/render", "tests/harness"], "e2e": ["tests/e2e"]}
 
 _closing_lines: list[str] = []
 
@@ -42,10 +43,9 @@ def run() -> None:
         "e2e": lambda: _e2e(arguments, pytest_arguments),
     }
     whole = arguments.part in (None, "full")
-    with exclusive():
-        for name in parts if whole else [arguments.part]:
-            out.rule(f"[bold]{name}")
-            parts[name]()
+    for name in parts if whole else [arguments.part]:
+        out.rule(f"[bold]{name}")
+        parts[name]()
     out.rule()
     for line in _closing_lines:
         out.print(line, markup=False)
@@ -121,7 +121,7 @@ def _pytest(part: str, arguments: list[str], *, environment: dict[str, str] | No
     report.unlink(missing_ok=True)  # nobody shall read the report of an earlier run
     shutil.rmtree(REPORTS / part, ignore_errors=True)
     color = "yes" if out.is_terminal else "no"
-    command = [sys.executable, "-m", "pytest", f"tests/{part}", f"--junitxml={report}"]
+    command = [sys.executable, "-m", "pytest", *_FOLDERS[part], f"--junitxml={report}"]
     lines = _stream([*command, f"--color={color}", *arguments], environment=environment)
     _closing_lines.append(f"{part}: {lines[-1].strip('= ')}")
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from harness import cluster as clusters
 from harness import helm, ray_api, report
 from harness.cluster import Cluster
-from harness.command import DEFAULT_NAME, add_cluster_options, exclusive, main
+from harness.command import DEFAULT_NAME, add_cluster_options, main
 from harness.console import out, step
 from harness.errors import UserError
 from harness.paths import BIN, CHART, PACKAGE, REPORTS, ROOT
@@ -36,7 +36,7 @@ def run() -> None:
     arguments = _parse()
     timings: dict[str, float] = {}
     with _timed(timings, "total"):
-        with exclusive(), _timed(timings, "cluster"):
+        with _timed(timings, "cluster"):
             cluster = _cluster(arguments)
         with _timed(timings, "install"), step(f"helm upgrade --install {RELEASE}"):
             _install(cluster, arguments)
