@@ -30,7 +30,7 @@ def dashboard(cluster: Cluster, namespace: str, target: str) -> Iterator[str]:
     Raises CommandError if the port cannot be forwarded.
     """
     command = [str(tool("kubectl")), f"--kubeconfig={cluster.kubeconfig}", "port-forward"]
-    command += [f"--namespace={namespace}", "--address=127.0.0.1", target, ":8265"]
+    command += [f"--namespace={namespace}", "--address=127.0.0.1", target, ":dashboard"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as forward:

@@ -215,7 +215,7 @@ def _show(
         chosen = f" --name={arguments.name}"
     out.print(
         f"""
-[bold]Dashboard[/]     {kubectl} port-forward svc/{service} 8265
+[bold]Dashboard[/]     {kubectl} port-forward svc/{service} 8265:dashboard
               then open http://127.0.0.1:8265
 [bold]Submit a job[/]  ray job submit --address=http://127.0.0.1:8265 -- python -c 'print(6 * 7)'
 [bold]Look around[/]   {kubectl} get pods,hpa

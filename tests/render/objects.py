@@ -1,16 +1,15 @@
 """Ways to look into rendered objects, shared by all render tests."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.helm import TemplateError, template
+from harness.paths import CHART
 
 Object = dict[str, Any]
 
-CHART = Path(__file__).resolve().parents[2] / "charts" / "ray-cluster"
 PROFILES = sorted((CHART / "ci").glob("*-values.yaml"))
 
 

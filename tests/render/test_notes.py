@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.paths import CHART
 from harness.process import run
 from harness.tools import tool
 
-from .objects import CHART, Object
+from .objects import Object
 
 OFF = "Head fault tolerance is off"
 

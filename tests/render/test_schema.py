@@ -8,7 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
-from .objects import CHART, Object, refusal
+from harness.paths import CHART
+
+from .objects import Object, refusal
 
 SCHEMA: Object = json.loads((CHART / "values.schema.json").read_text())
 VALUES: Object = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from harness.helm import template
+from harness.paths import CHART
 
-from .objects import CHART, Object, deployments, env, flags, refusal
+from .objects import Object, deployments, env, flags, refusal
 
 DIGEST = "sha256:" + "0" * 64
 

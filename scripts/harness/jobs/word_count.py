@@ -39,7 +39,7 @@ def count(paths: list[str]) -> Words:
 @ray.remote(num_cpus=1)
 def count_shard(shard: int) -> tuple[str, Words]:
     """The pod this task ran in, and the words of every SHARDS-th file from `shard` on."""
-    return os.environ["HOSTNAME"], count(sources()[shard::SHARDS])
+    return os.environ["POD_NAME"], count(sources()[shard::SHARDS])
 
 
 def main() -> None:
