@@ -19,7 +19,8 @@ from harness.console import confirm, out, step, together
 from harness.errors import UserError
 from harness.paths import PACKAGE, STATE
 from harness.process import CommandError, run, succeeds
-from harness.tools import NEWEST_KUBERNETES, pending, tool
+from harness.tools import NEWEST_KUBERNETES, modules, tool
+from harness.tools import ensure as ensure_tools
 
 _LABEL = "ray-testbed"  # marks the Docker networks, and so the clusters, that are ours
 _FREE_DISK_GB = 15
@@ -114,12 +115,12 @@ def ensure(
 
 def _make_images(kubernetes: str, ray: str, source: str) -> str:
     """Make the tools and images that are missing; return the node image, '' for kind's own."""
-    programs = pending("kind", "helm", "kubectl")
+    tools = ("kind", "helm", "kubectl")
     if source == "registry":
-        together(programs)
+        ensure_tools(*tools)
         return ""
     together(
-        programs | images.pending_node_programs(kubernetes),
+        *gobuild.lanes(*modules(*tools), *images.node_modules(kubernetes)),
         images.pending_node_roots() | images.pending_ray(ray),
     )
     images.ray(ray)

@@ -7,7 +7,7 @@ each step prints a line when it begins and one when it ends.
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from harness.errors import UserError
+
+Work = dict[str, Callable[[], object]]  # title -> action
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -89,14 +91,14 @@ def _in_log(title: str) -> Iterator[None]:
         ended.set()
 
 
-def together(*lanes: Mapping[str, Callable[[], object]]) -> None:
-    """Do the work (title -> action) of each lane in order, and the lanes side by side.
+def together(*lanes: Work) -> None:
+    """Do the work of each lane in order, and the lanes side by side.
 
     The first failure ends it: work that has not begun is left out.
     """
     failed = threading.Event()
 
-    def follow(lane: Mapping[str, Callable[[], object]]) -> None:
+    def follow(lane: Work) -> None:
         for title, action in lane.items():
             if failed.is_set():
                 return

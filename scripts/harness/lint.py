@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import schemas
-from harness.console import step, together
+from harness.console import step
 from harness.errors import UserError
 from harness.paths import CHART, ROOT
 from harness.process import run as run_command
-from harness.tools import NEWEST_KUBERNETES, pending, tool
+from harness.tools import NEWEST_KUBERNETES, ensure, tool
 
 # Policies of kube-score that this chart departs from, each with its reason.
 _KUBE_SCORE_IGNORED = {
@@ -31,7 +31,7 @@ _KUBE_SCORE_IGNORED = {
 
 def run() -> None:
     """Check Python, YAML, the chart and its generated files. Raises CommandError, UserError."""
-    together(pending("helm", "helm3", "helm-docs", "kube-score", "kubeconform"))
+    ensure("helm", "helm3", "helm-docs", "kube-score", "kubeconform")
     with step("ruff, mypy, yamllint"):
         _python("ruff", "check", ".")
         _python("ruff", "format", "--check", ".")

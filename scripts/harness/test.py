@@ -16,10 +16,10 @@ from harness import cluster as clusters
 from harness import lint
 from harness.cluster import Cluster
 from harness.command import add_cluster_options, main
-from harness.console import out, together
+from harness.console import out
 from harness.errors import UserError
 from harness.paths import BIN, CHART, REPORTS, ROOT
-from harness.tools import pending, tool
+from harness.tools import ensure
 from harness.up import ray_version
 
 # Scenarios mostly wait; their requests have to fit on a node of two CPUs together.
@@ -64,9 +64,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
 
 
 def _render(arguments: list[str]) -> None:
-    together(pending("helm", "helm3"))
-    for name in ("helm", "helm3"):
-        tool(name)
+    ensure("helm", "helm3")
     _pytest("render", ["--numprocesses=auto", *arguments])
 
 
@@ -86,10 +84,7 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
 
 
 def _ct(arguments: argparse.Namespace) -> None:
-    tools = ("ct", "helm", "helm3", "kubectl")
-    together(pending(*tools))
-    for name in tools:
-        tool(name)
+    ensure("ct", "helm", "kubectl")
     with _cluster(arguments) as cluster:
         # Naming the chart switches off ct's comparison with the target branch, which a checkout
         # without that branch could not make.

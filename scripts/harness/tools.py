@@ -1,11 +1,10 @@
 """The command-line tools of the harness: built from their pins, linked into .testbed/bin."""
 
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from harness import gobuild
+from harness.console import together
 from harness.paths import BIN
 
 NEWEST_KUBERNETES = "1.37"
@@ -23,14 +22,16 @@ _TOOLS = {
 }
 
 
-def pending(*names: str) -> dict[str, Callable[[], object]]:
-    """What is left to build for the tools `names`: title -> action, for console.together."""
-    modules = {_TOOLS[name][0] for name in names}
-    return {
-        f"Build {module}": partial(gobuild.build, module)
-        for module in sorted(modules)
-        if not gobuild.built(module)
-    }
+def modules(*names: str) -> list[str]:
+    """The Go modules of the tools `names`."""
+    return [_TOOLS[name][0] for name in names]
+
+
+def ensure(*names: str) -> None:
+    """Build and link the tools `names`, showing what takes time."""
+    together(*gobuild.lanes(*modules(*names)))
+    for name in names:
+        tool(name)
 
 
 def tool(name: str) -> Path:

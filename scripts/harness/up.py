@@ -10,7 +10,7 @@ from typing import Any
 
 import pyhelm3
 import yaml
-from rich.table import Table
+from rich.table import Column, Table
 
 from harness import cluster as clusters
 from harness import helm, ray_api, report
@@ -227,7 +227,7 @@ Ready after {timings["total"]:.0f} s. The figures are in {_shown(path)}."""
 
 def _hpa_table(cluster: Cluster, namespace: str) -> Table:
     table = Table(
-        "autoscaler", "metric", "now", "target", "workers", "min..max",
+        Column("autoscaler", overflow="fold"), "metric", "now", "target", "workers", "min..max",
         title="Horizontal Pod Autoscalers", title_justify="left",
     )  # fmt: skip
     for hpa in _find(cluster, namespace, "horizontalpodautoscalers", RELEASE, "worker"):

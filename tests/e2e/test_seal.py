@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ def outside(testbed: Cluster, tmp_path: Path) -> Iterator[Outside]:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         try:
+            _wait_for(peer)
             yield Outside(f"http://{peer}:{PORT}", log)
         finally:
             server.kill()
@@ -92,6 +94,19 @@ def test_nothing_leaves_the_cluster(outside: Outside, testbed: Cluster, namespac
     assert "Name or service not known" in name or "name resolution" in name, name
     # Refused at once, not lost in the dark: what asks for the outside must not hang.
     assert time.monotonic() - began < 60
+
+
+def _wait_for(address: str) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            socket.create_connection((address, PORT), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _refusal(command: list[str]) -> str:

@@ -45,7 +45,7 @@ def test_an_old_go_is_passed_over(
     monkeypatch.setenv("PATH", f"{old.parent}:/usr/bin:/bin")
     monkeypatch.setenv("PIP_INDEX_URL", NOWHERE)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(UserError, match=r"Go 1\.26 or newer is not on PATH"):
+    with pytest.raises(UserError, match=r"Go 1\.26\.4 or newer is not on PATH"):
         gobuild.go()
 
 

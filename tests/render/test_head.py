@@ -91,6 +91,7 @@ def test_head_leaves_without_draining(defaults: list[Object]) -> None:
 
 def test_usage_statistics_are_off(defaults: list[Object]) -> None:
     assert env(head(defaults))["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert env(head(defaults))["RAY_USAGE_STATS_REPORT_URL"] == "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])

@@ -156,8 +156,11 @@ worker-port-list: ports.workerMin
   value: $(POD_NAME)
 - name: RAY_NODE_TYPE_NAME
   value: {{ default "head" .group | quote }}
+# A dashboard whose usage statistics are off still reports once that they are: to nobody, here.
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
+- name: RAY_USAGE_STATS_REPORT_URL
+  value: http://127.0.0.1:1
 # On SIGTERM a worker finishes its tasks first. A head has nothing to wait for, and its place should be taken soon.
 - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
   value: {{ dig "drain" "timeoutSeconds" 0 .values | int | quote }}
@@ -195,6 +198,7 @@ RAY_NODE_TYPE_NAME: ""
 RAY_REDIS_ADDRESS: gcsFaultTolerance.redis.address
 RAY_REDIS_PASSWORD: gcsFaultTolerance.redis.existingSecret
 RAY_USAGE_STATS_ENABLED: ""
+RAY_USAGE_STATS_REPORT_URL: ""
 RAY_external_storage_namespace: gcsFaultTolerance.redis.storageNamespace
 RAY_gcs_rpc_server_reconnect_timeout_s: gcsFaultTolerance.workerReconnectTimeoutSeconds
 {{- end -}}
