@@ -1,8 +1,6 @@
 """Everything that can be said about the repository without running it."""
 
-import filecmp
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,21 +50,21 @@ def profiles() -> Iterator[Path | None]:
 
 def write_readme() -> None:
     """Generate the chart's README from its values (`python -m harness.lint`)."""
-    run_command([tool("helm-docs"), f"--chart-search-root={CHART}", "--sort-values-order=file"])
+    (CHART / "README.md").write_text(_readme())
+
+
+def _readme() -> str:
+    return run_command(
+        [tool("helm-docs"), f"--chart-search-root={CHART}", "--sort-values-order=file", "--dry-run"]
+    )
 
 
 def _check_readme() -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        name = "README.md"
-        run_command(
-            [tool("helm-docs"), f"--chart-search-root={CHART}", "--sort-values-order=file",
-             f"--output-file={Path(temporary) / name}"]
-        )  # fmt: skip
-        if not filecmp.cmp(CHART / name, Path(temporary) / name, shallow=False):
-            raise UserError(
-                "charts/ray-cluster/README.md does not say what values.yaml says: run "
-                "`.testbed/venv/bin/python -m harness.lint` and commit it."
-            )
+    if _readme() != (CHART / "README.md").read_text():
+        raise UserError(
+            "charts/ray-cluster/README.md does not say what values.yaml says: run "
+            "`.testbed/venv/bin/python -m harness.lint` and commit it."
+        )
 
 
 def _check_profile(profile: Path | None) -> None:
