@@ -79,7 +79,7 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
                 *slow,
                 *pytest_arguments,
             ],
-            environment={"TESTBED_NODE": cluster.node or ""},
+            TESTBED_NODE=cluster.node or "",
         )
 
 
@@ -111,13 +111,15 @@ def _cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
     yield cluster
 
 
-def _pytest(part: str, arguments: list[str], *, environment: dict[str, str] | None = None) -> None:
+def _pytest(part: str, arguments: list[str], **environment: str) -> None:
     report = REPORTS / f"{part}.xml"
     report.unlink(missing_ok=True)  # nobody shall read the report of an earlier run
     shutil.rmtree(REPORTS / part, ignore_errors=True)
     color = "yes" if out.is_terminal else "no"
     command = [sys.executable, "-m", "pytest", *_FOLDERS[part], f"--junitxml={report}"]
-    lines = _stream([*command, f"--color={color}", *arguments], environment=environment)
+    # pytest-helm-charts wraps one of its own fixtures in a way that pytest warns of, in each worker.
+    quiet = {"PYTHONWARNINGS": "ignore:cannot discover fixture"}
+    lines = _stream([*command, f"--color={color}", *arguments], environment=quiet | environment)
     _closing_lines.append(f"{part}: {lines[-1].strip('= ')}")
 
 
