@@ -117,7 +117,7 @@ def _pytest(part: str, arguments: list[str], **environment: str) -> None:
     shutil.rmtree(REPORTS / part, ignore_errors=True)
     color = "yes" if out.is_terminal else "no"
     command = [sys.executable, "-m", "pytest", *_FOLDERS[part], f"--junitxml={report}"]
-    # pytest-helm-charts wraps one of its own fixtures in a way that pytest warns of, in each worker.
+    # pytest-helm-charts wraps one of its own fixtures in a way that pytest warns of.
     quiet = {"PYTHONWARNINGS": "ignore:cannot discover fixture"}
     lines = _stream([*command, f"--color={color}", *arguments], environment=quiet | environment)
     _closing_lines.append(f"{part}: {lines[-1].strip('= ')}")
