@@ -24,8 +24,7 @@ from harness.tools import ensure as ensure_tools
 
 _LABEL = "ray-testbed"  # marks the Docker networks, and so the clusters, that are ours
 _FREE_DISK_GB = 15
-# Of the engine's registry, only what tells that it answers with the image kind would pull.
-_REGISTRY_TIMEOUT_SECONDS = 5
+_REGISTRY_TIMEOUT_SECONDS = 5  # for one manifest; where nothing can be reached it may hang
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,8 @@ def ensure(
         if not _is_usable(cluster, spec):
             delete(name)
             _create(cluster, spec, config, node_image, sealed=sealed)
-        elif sealed:
-            _seal(name)  # the rules do not outlive a restart of the engine or the machine
+        elif sealed and not _is_sealed(name):  # a restart of the engine or machine drops rules
+            _seal(name)
         if source == "packages":
             with step(f"Load Ray {ray} into the cluster"):
                 images.load(str(cluster.node), images.ray(ray))
@@ -161,16 +160,8 @@ def delete(name: str) -> bool:
     containers = run(
         ["docker", "ps", "--all", "--quiet", f"--filter=label=io.x-k8s.kind.cluster={name}"]
     ).split()
-    networks = run(
-        [
-            "docker",
-            "network",
-            "ls",
-            "--quiet",
-            f"--filter=name=^{name}$",
-            f"--filter=label={_LABEL}",
-        ]
-    ).split()
+    ours = [f"--filter=name=^{name}$", f"--filter=label={_LABEL}"]
+    networks = run(["docker", "network", "ls", "--quiet", *ours]).split()
     if containers and not networks:
         raise UserError(
             f"There is a kind cluster called {name} that was not made here: choose another --name."
@@ -346,6 +337,10 @@ def _rules(name: str) -> list[list[str]]:
         [*leaving, *established, *comment, "-j", "RETURN"],
         [*leaving, *comment, "-j", "REJECT"],
     ]
+
+
+def _is_sealed(name: str) -> bool:
+    return all(succeeds(["iptables", "--wait", "-C", *rule]) for rule in _rules(name))
 
 
 def _seal(name: str) -> None:
