@@ -40,8 +40,11 @@ def outside(testbed: Cluster, tmp_path: Path) -> Iterator[Outside]:
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("network namespaces need root and iproute2's `ip`")
     name = f"seal-{secrets.token_hex(2)}"
-    # TEST-NET-1, which nobody owns: were the namespace missing, nobody would be reached either.
-    host, peer = "192.0.2.1", "192.0.2.2"
+    # Nobody owns these networks (RFC 5737): without the namespace, nobody would be reached. A test
+    # machine may itself live in one of them.
+    taken = run(["ip", "-4", "-oneline", "address"])
+    network = next(n for n in ("203.0.113", "198.51.100", "192.0.2") if f" {n}." not in taken)
+    host, peer = f"{network}.1", f"{network}.2"
     run(["ip", "netns", "add", name])
     try:
         inside = ["ip", "netns", "exec", name]
