@@ -18,7 +18,8 @@ from harness.errors import UserError
 
 Work = dict[str, Callable[[], object]]  # title -> action
 
-out = Console(highlight=False, soft_wrap=True)
+# In a log file tables would be squeezed into 80 columns.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100)
 
 _HEARTBEAT_SECONDS = 30
 
