@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from harness.process import CommandError, run
 from harness.tools import tool
 
 Object = dict[str, Any]
+
+# Its warning that a command failed adds nothing to the exception that says why.
+logging.getLogger("pyhelm3").setLevel(logging.ERROR)
 
 
 class TemplateError(Exception):
