@@ -48,8 +48,6 @@ def _uninstall(arguments: argparse.Namespace) -> None:
                     RELEASE, namespace=arguments.namespace, wait=True
                 )
             )
-        except pyhelm3.errors.ReleaseNotFoundError:
-            out.print(f"• There is no release {RELEASE} in the namespace {arguments.namespace}.")
         except pyhelm3.errors.Error as error:
             raise UserError(f"Helm refused: {error.stderr.decode().strip()}") from error
 

@@ -5,7 +5,6 @@ the chart's pods run under it.
 """
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
@@ -13,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyhelm3
 import pytest
 from kubernetes import config
 from pytest_helm_charts.clusters import Cluster as KubeCluster
@@ -105,5 +103,4 @@ def install(
 
     yield _install
     for release in installed:
-        with contextlib.suppress(pyhelm3.errors.ReleaseNotFoundError):
-            asyncio.run(helm_client.uninstall_release(release.name, namespace=namespace))
+        asyncio.run(helm_client.uninstall_release(release.name, namespace=namespace))
