@@ -51,6 +51,7 @@ def existing(kubeconfig: Path) -> Cluster:
     cluster = Cluster(f"the cluster of {kubeconfig}", kubeconfig, None)
     if not kubeconfig.exists():
         raise UserError(f"--kubeconfig {kubeconfig}: there is no such file.")
+    ensure_tools("helm", "kubectl")
     try:
         cluster.kubectl("get", "--raw=/readyz", "--request-timeout=10s")
     except CommandError as error:

@@ -67,13 +67,10 @@ def kubernetes_module(kubernetes: str) -> str:
     """The module that holds Kubernetes `kubernetes`, a minor version such as '1.37'."""
     module = f"kubernetes-{kubernetes}"
     if not (gobuild.MODULES / module).exists():
-        known = sorted(p.name.removeprefix("kubernetes-") for p in _kubernetes_modules())
+        modules = gobuild.MODULES.glob("kubernetes-*")
+        known = sorted(path.name.removeprefix("kubernetes-") for path in modules)
         raise UserError(f"Kubernetes {kubernetes} is not built here; choose {' or '.join(known)}.")
     return module
-
-
-def _kubernetes_modules() -> Iterator[Path]:
-    return gobuild.MODULES.glob("kubernetes-*")
 
 
 # --- the two images that the cluster needs ---------------------------------------------------

@@ -20,6 +20,7 @@ from harness.console import out, step
 from harness.errors import UserError
 from harness.paths import BIN, CHART, PACKAGE, REPORTS, ROOT
 from harness.process import CommandError
+from harness.tools import ensure
 
 RELEASE = "ray"
 _JOIN_TIMEOUT_SECONDS = 300
@@ -34,10 +35,12 @@ def ray_version() -> str:
 def run() -> None:
     """Run the command."""
     arguments = _parse()
+    (REPORTS / "up.json").unlink(missing_ok=True)  # nobody shall read the report of an earlier run
     timings: dict[str, float] = {}
     with _timed(timings, "total"):
         with _timed(timings, "cluster"):
             cluster = _cluster(arguments)
+            ensure(_helm(arguments))
         with _timed(timings, "install"), step(f"helm upgrade --install {RELEASE}"):
             _install(cluster, arguments)
         try:
@@ -91,6 +94,11 @@ def _cluster(arguments: argparse.Namespace) -> Cluster:
     )
 
 
+def _helm(arguments: argparse.Namespace) -> str:
+    """The tool that `--helm` asks for."""
+    return "helm" if arguments.helm == "4" else "helm3"
+
+
 def _install(cluster: Cluster, arguments: argparse.Namespace) -> None:
     try:
         helm.upgrade_install(
@@ -99,7 +107,7 @@ def _install(cluster: Cluster, arguments: argparse.Namespace) -> None:
             namespace=arguments.namespace,
             values_files=arguments.values,
             settings=arguments.set,
-            helm="helm" if arguments.helm == "4" else "helm3",
+            helm=_helm(arguments),
         )
     except pyhelm3.errors.Error as error:
         raise UserError(f"Helm refused: {error.stderr.decode().strip()}") from error
