@@ -1,9 +1,9 @@
 """Go programs from their modules, built once and kept until their pins change.
 
-Each folder below `go/` is a Go module of its own: either a program of ours (`main.go`) or the
-pins of a foreign one, whose `tool` directives in `go.mod` name the packages to build. `go.mod`
-and `go.sum` are the one place where versions are written. `go.work` joins most of them, so that
-what they share is compiled once.
+Each folder below `go/` is a Go module of its own: a program of ours (`main.go`), the pins of a
+foreign one, whose `tool` directives in `go.mod` name the packages to build, or (`schemas`) the
+pins of what is only read. `go.mod` and `go.sum` are the one place where versions are written.
+`go.work` joins most of them, so that what they share is compiled once.
 """
 
 import hashlib
@@ -131,6 +131,16 @@ def source(module: str) -> Path:
         _go(["list", "-json=Module", wanted], module)
     )  # downloads what is not in the module cache yet
     return Path(listed["Module"]["Dir"])
+
+
+def required(module: str) -> dict[str, str]:
+    """The versions that `module` pins, by the path of the foreign module."""
+    return {entry["Path"]: entry["Version"] for entry in _go_mod(module)["Require"]}
+
+
+def download(module: str, path: str) -> Path:
+    """The folder of the sources of `path`, a foreign module that `module` pins."""
+    return Path(json.loads(_go(["mod", "download", "-json", path], module))["Dir"])
 
 
 def key(module: str) -> str:

@@ -11,11 +11,19 @@ import pyhelm3
 import yaml
 from pyhelm3.command import Command
 
-from harness.paths import CHART
+from harness import manifest, schemas
+from harness.paths import CHART, ROOT
 from harness.process import CommandError, run
 from harness.tools import tool
 
 Object = dict[str, Any]
+
+# The values files that are rendered, linted and measured everywhere. Those of the chart can be
+# installed in the test cluster, the others only be rendered: they ask for GPUs, say.
+PROFILES = [
+    *sorted((CHART / "ci").glob("*-values.yaml")),
+    *sorted((ROOT / "tests" / "render" / "profiles").glob("*.yaml")),
+]
 
 # Its warning that a command failed adds nothing to the exception that says why.
 logging.getLogger("pyhelm3").setLevel(logging.ERROR)
@@ -37,9 +45,11 @@ def template(
     kube_version: str | None = None,
     helm: str = "helm",
 ) -> list[Object]:
-    """Render the chart with `values` and return its objects.
+    """Render the chart with `values` and return its objects, after a check of each.
 
-    `helm` is 'helm' (Helm 4) or 'helm3'. Raises TemplateError. pyhelm3 has no way to say
+    They conform to the schemas of every supported Kubernetes, from `kube_version` on if that is
+    given: what an old one was given has to live on in a newer one. `helm` is 'helm' (Helm 4) or
+    'helm3'. Raises TemplateError, schemas.NonConformingError. pyhelm3 has no way to say
     `--kube-version`, so this starts Helm directly.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -53,7 +63,14 @@ def template(
             rendered = run(command)
         except CommandError as error:
             raise TemplateError(error.output) from error
-    return [obj for obj in yaml.safe_load_all(rendered) if obj]
+    objects = list(manifest.load_all(rendered))
+    schemas.check(objects, schemas.since(kube_version) if kube_version else schemas.KUBERNETES)
+    return objects
+
+
+def values_of(profile: Path | None) -> Object:
+    """The values in a file of PROFILES; None stands for the defaults."""
+    return yaml.safe_load(profile.read_text()) if profile else {}
 
 
 def client(kubeconfig: Path, *, helm: str = "helm") -> pyhelm3.Client:

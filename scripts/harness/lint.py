@@ -1,12 +1,12 @@
 """Everything that can be said about the repository without running it."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from harness import schemas
 from harness.console import step
 from harness.errors import UserError
+from harness.helm import PROFILES
 from harness.paths import CHART, ROOT
 from harness.process import run as run_command
 from harness.tools import NEWEST_KUBERNETES, ensure, tool
@@ -37,15 +37,9 @@ def run() -> None:
         _python("yamllint", "--strict", ".")
     with step("No drift in generated files"):
         _check_readme()
-    for profile in profiles():
+    for profile in (None, *PROFILES):  # None: the defaults
         with step(f"helm lint, kubeconform, kube-score: {profile.stem if profile else 'defaults'}"):
             _check_profile(profile)
-
-
-def profiles() -> Iterator[Path | None]:
-    """The values files that are rendered everywhere; None stands for the defaults."""
-    yield None
-    yield from sorted((CHART / "ci").glob("*-values.yaml"))
 
 
 def write_readme() -> None:

@@ -1,62 +1,172 @@
-"""Kubernetes' own API schemas as kubeconform reads them, made from its OpenAPI specification.
+"""The schemas of Kubernetes' kinds and of the custom ones, and what objects break of them.
 
-The specification lies in the k8s.io/kubernetes module of each version (`api/openapi-spec`), so no
-schema needs to be fetched from anywhere or kept in this repository.
+The specification of each Kubernetes version lies in its k8s.io/kubernetes module
+(`api/openapi-spec`), the definitions of custom resources in the modules of their projects. So no
+schema needs to be fetched from a web address or kept in this repository: they are made when they
+are first needed, one strict and self-contained file per kind, named as kubeconform's template
+`{ResourceKind}{KindSuffix}.json` asks.
 """
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness import gobuild
-from harness.images import kubernetes_module
-from harness.paths import CACHE
+import jsonschema
+
+from harness import gobuild, manifest
+from harness.errors import UserError
+from harness.paths import CACHE, PACKAGE
+from harness.tools import NEWEST_KUBERNETES
 
 Schema = dict[str, Any]
 
+# The oldest that the chart supports, one in the middle, and the newest.
+KUBERNETES = ("1.31", "1.34", NEWEST_KUBERNETES)
+
+# The module that is only read: it pins what is not built.
+_READ = "schemas"
+_SPECIFICATION = "k8s.io/kubernetes"
+# Where each project keeps its CustomResourceDefinitions.
+_CUSTOM_RESOURCES = {
+    "github.com/kedacore/keda/v2": "config/crd/bases",
+    "github.com/prometheus-operator/prometheus-operator": "example/prometheus-operator-crd",
+    "sigs.k8s.io/gateway-api": "config/crd/standard",
+}
+
 _REFERENCE = "#/definitions/"
+_METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_QUANTITY = (
+    r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$"
+)
+_LIMITS = {f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (32, 64)}
+# Taken over as they are; what only documents, or what Kubernetes alone can evaluate, is left out.
+_KEPT = (
+    "$ref", "enum", "maximum", "maxItems", "maxLength", "maxProperties",
+    "minimum", "minItems", "minLength", "minProperties", "pattern", "required", "type",
+)  # fmt: skip
 
 
-def folder(kubernetes: str) -> Path:
-    """The folder with one strict, self-contained schema per kind of Kubernetes `kubernetes`.
+class NonConformingError(Exception):
+    """Objects that a supported Kubernetes would refuse; the message lists every reason."""
 
-    Files are named as kubeconform's template `{ResourceKind}{KindSuffix}.json` asks.
+
+def since(kubernetes: str) -> list[str]:
+    """Those of KUBERNETES that are not older than `kubernetes`, a version such as '1.34.0'."""
+
+    def minor(version: str) -> int:
+        return int(version.removeprefix("v").split(".")[1])
+
+    return [version for version in KUBERNETES if minor(version) >= minor(kubernetes)]
+
+
+def check(objects: Iterable[Mapping[str, Any]], versions: Iterable[str] = KUBERNETES) -> None:
+    """Check `objects` against the schemas of each of the Kubernetes `versions` ('1.37').
+
+    Raises NonConformingError with all reasons, and UserError if the schemas cannot be had.
     """
-    module = kubernetes_module(kubernetes)
-    target = CACHE / "schemas" / gobuild.version(module)
+    texts = [json.dumps(obj, sort_keys=True) for obj in objects]
+    found = [reason for text in texts for version in versions for reason in _reasons(text, version)]
+    if found:
+        raise NonConformingError("\n".join(dict.fromkeys(found)))
+
+
+# Most objects of one test are those of the test before.
+@lru_cache(maxsize=4096)
+def _reasons(text: str, kubernetes: str) -> tuple[str, ...]:
+    """What the object written as `text` breaks: 'Service ray-head: /spec/ports/0: ...'."""
+    obj = json.loads(text)
+    title = f"{obj['kind']} {obj['metadata'].get('name')}"
+    validator = _validator(kubernetes, obj["apiVersion"], obj["kind"])
+    if validator is None:
+        return (f"{title}: Kubernetes {kubernetes} has no {obj['kind']} of {obj['apiVersion']}",)
+    return tuple(
+        f"{title}: /{'/'.join(map(str, error.absolute_path))}: {error.message}"
+        for error in validator.iter_errors(obj)
+    )
+
+
+@cache
+def _validator(kubernetes: str, api_version: str, kind: str) -> jsonschema.Draft7Validator | None:
+    group, _, version = api_version.rpartition("/")
+    file = folder(kubernetes) / _file(group, version, kind)
+    return jsonschema.Draft7Validator(json.loads(file.read_text())) if file.exists() else None
+
+
+@cache
+def folder(kubernetes: str) -> Path:
+    """The folder with one strict schema per kind of Kubernetes `kubernetes` ('1.37').
+
+    Custom resources are among them. Raises UserError for a version that is not pinned.
+    """
+    module = f"kubernetes-{kubernetes}"
+    if not (gobuild.MODULES / module).exists():
+        module = _READ
+    pinned = gobuild.required(module)[_SPECIFICATION]
+    if not pinned.startswith(f"v{kubernetes}."):
+        raise UserError(f"There are no schemas of Kubernetes {kubernetes}, only {KUBERNETES}.")
+    target = CACHE / "schemas" / f"{pinned}-{_digest()}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        specification = gobuild.source(module) / "api" / "openapi-spec" / "swagger.json"
-        definitions = json.loads(specification.read_text())["definitions"]
         with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
             unfinished = Path(temporary) / "schemas"
             unfinished.mkdir()
-            for name, schema in _kinds(definitions).items():
-                (unfinished / f"{name}.json").write_text(json.dumps(schema))
-            unfinished.rename(target)
+            for name, schema in _files(gobuild.download(module, _SPECIFICATION)):
+                (unfinished / name).write_text(json.dumps(schema))
+            try:
+                unfinished.rename(target)
+            except OSError:
+                if not target.exists():  # else another process was faster
+                    raise
     return target
 
 
-def _kinds(definitions: dict[str, Schema]) -> dict[str, Schema]:
-    """File name -> schema, for each kind that can be applied."""
+def _digest() -> str:
+    """Changes with this file and with the versions of the custom resources."""
+    parts = [PACKAGE / "schemas.py", gobuild.MODULES / _READ / "go.mod"]
+    return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
+
+
+def _files(kubernetes_source: Path) -> Iterator[tuple[str, Schema]]:
+    """File name and schema of each kind that can be applied."""
+    specification = kubernetes_source / "api" / "openapi-spec" / "swagger.json"
+    definitions = json.loads(specification.read_text())["definitions"]
     strict = {name: _strict(definition) for name, definition in definitions.items()}
-    files = {}
     for name, definition in definitions.items():
         for kind in definition.get("x-kubernetes-group-version-kind", []):
-            group = kind["group"].split(".")[0]
-            suffix = f"{group}-{kind['version']}" if group else kind["version"]
-            schema = strict[name] | {"definitions": _needed(name, strict)}
-            files[f"{kind['kind'].lower()}-{suffix}"] = _pinned(schema, kind)
-    return files
+            yield _applied(strict[name], strict, kind["group"], kind["version"], kind["kind"])
+    for crd in _custom_resource_definitions():
+        group, kind = crd["group"], crd["names"]["kind"]
+        for version in (version for version in crd["versions"] if version["served"]):
+            schema = _strict(version["schema"]["openAPIV3Schema"])
+            schema["properties"]["metadata"] = {"$ref": f"{_REFERENCE}{_METADATA}"}
+            yield _applied(schema, strict, group, version["name"], kind)
 
 
-def _pinned(schema: Schema, kind: dict[str, str]) -> Schema:
-    """`schema`, with apiVersion and kind required and fixed."""
-    api_version = "/".join(filter(None, (kind["group"], kind["version"])))
-    fixed = {"apiVersion": {"const": api_version}, "kind": {"const": kind["kind"]}}
-    return schema | {
+def _custom_resource_definitions() -> Iterator[Schema]:
+    for path, below in _CUSTOM_RESOURCES.items():
+        for file in sorted((gobuild.download(_READ, path) / below).glob("*.yaml")):
+            for document in manifest.load_all(file.read_text()):
+                if document["kind"] == "CustomResourceDefinition":
+                    yield document["spec"]
+
+
+def _file(group: str, version: str, kind: str) -> str:
+    suffix = "-".join(filter(None, (group.split(".")[0], version)))
+    return f"{kind.lower()}-{suffix}.json"
+
+
+def _applied(
+    schema: Schema, definitions: dict[str, Schema], group: str, version: str, kind: str
+) -> tuple[str, Schema]:
+    """`schema` with what it refers to, and with apiVersion and kind required and fixed."""
+    api_version = "/".join(filter(None, (group, version)))
+    fixed = {"apiVersion": {"const": api_version}, "kind": {"const": kind}}
+    return _file(group, version, kind), schema | {
+        "definitions": _needed(schema, definitions),
         "properties": schema.get("properties", {}) | fixed,
         "required": sorted({*schema.get("required", []), *fixed}),
     }
@@ -65,26 +175,35 @@ def _pinned(schema: Schema, kind: dict[str, str]) -> Schema:
 def _strict(schema: Schema) -> Schema:
     """`schema` with objects closed, so that a misspelt field is an error."""
     # These two scalars are written as a string or as a number.
-    if schema.get("format") == "int-or-string" or schema.get("$ref", "").endswith(".Quantity"):
-        return {"type": ["string", "number"]}
-    result: Schema = {
-        key: schema[key] for key in ("$ref", "enum", "required", "type") if key in schema
-    }
+    if schema.get("$ref", "").endswith(".Quantity"):
+        return {"type": ["string", "number"], "pattern": _QUANTITY}
+    if schema.get("format") == "int-or-string" or schema.get("x-kubernetes-int-or-string"):
+        minimum, maximum = _LIMITS["int32"]
+        either = {"type": ["string", "integer"], "minimum": minimum, "maximum": maximum}
+        return either | {key: schema[key] for key in ("pattern",) if key in schema}
+    result: Schema = {key: schema[key] for key in _KEPT if key in schema}
+    if schema.get("nullable") and "type" in schema:
+        result["type"] = [schema["type"], "null"]
+    if schema.get("type") == "integer" and schema.get("format") in _LIMITS:
+        minimum, maximum = _LIMITS[schema["format"]]
+        result["minimum"] = max(minimum, schema.get("minimum", minimum))
+        result["maximum"] = min(maximum, schema.get("maximum", maximum))
     if "properties" in schema:
         result["properties"] = {
             name: _strict(field) for name, field in schema["properties"].items()
         }
-        result["additionalProperties"] = False
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            result["additionalProperties"] = False
     for key in ("additionalProperties", "items"):
-        if key in schema:
+        if isinstance(schema.get(key), dict):
             result[key] = _strict(schema[key])
     return result
 
 
-def _needed(name: str, definitions: dict[str, Schema]) -> dict[str, Schema]:
-    """The definitions that `name` refers to, and those that they refer to in turn."""
+def _needed(schema: Schema, definitions: dict[str, Schema]) -> dict[str, Schema]:
+    """The definitions that `schema` refers to, and those that they refer to in turn."""
     found: dict[str, Schema] = {}
-    waiting = set(_references(definitions[name]))
+    waiting = set(_references(schema))
     while waiting:
         reference = waiting.pop()
         if reference not in found:

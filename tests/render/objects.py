@@ -6,11 +6,8 @@ from typing import Any
 import pytest
 
 from harness.helm import TemplateError, template
-from harness.paths import CHART
 
 Object = dict[str, Any]
-
-PROFILES = sorted((CHART / "ci").glob("*-values.yaml"))
 
 
 def find(objects: list[Object], kind: str, name: str) -> Object:

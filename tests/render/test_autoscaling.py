@@ -1,7 +1,5 @@
 """Worker groups scale on what they use, and one owner alone sets their number."""
 
-from typing import Any
-
 import pytest
 
 from harness.helm import template
@@ -61,7 +59,8 @@ def test_one_group_can_switch_a_target_off(off: int | None) -> None:
 
 
 def test_metrics_replace_the_targets() -> None:
-    metric: dict[str, Any] = {"type": "External", "external": {"metric": {"name": "queue"}}}
+    target = {"type": "AverageValue", "averageValue": 1}
+    metric = {"type": "External", "external": {"metric": {"name": "queue"}, "target": target}}
     assert autoscaler({"autoscaling": {"metrics": [metric]}})["spec"]["metrics"] == [metric]
 
 

@@ -224,7 +224,8 @@ def test_limit_stands_in_for_a_missing_request() -> None:
 
 
 def test_metrics_of_ones_own_need_no_request() -> None:
-    metric = {"type": "Pods", "pods": {"metric": {"name": "x"}}}
+    target = {"type": "AverageValue", "averageValue": 1}
+    metric = {"type": "Pods", "pods": {"metric": {"name": "x"}, "target": target}}
     resources = {"requests": {"cpu": None}, "limits": {"cpu": None}}
     template(worker(numCpus=1, resources=resources, autoscaling={"metrics": [metric]}))
 
