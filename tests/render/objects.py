@@ -49,6 +49,18 @@ def deployments(objects: list[Object]) -> Iterator[Object]:
     return (obj for obj in objects if obj["kind"] == "Deployment")
 
 
+def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """Every pod template with its owner's kind and name, Jobs and CronJobs included."""
+    for obj in objects:
+        spec = obj.get("spec") or {}
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        title = f"{obj['kind']} {obj['metadata']['name']}"
+        if obj["kind"] == "Pod":
+            yield title, obj
+        elif "containers" in spec.get("template", {}).get("spec", {}):
+            yield title, spec["template"]
+
+
 def pod(deployment: Object) -> Object:
     """The pod spec of a Deployment."""
     spec: Object = deployment["spec"]["template"]["spec"]
