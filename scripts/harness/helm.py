@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ logging.getLogger("pyhelm3").setLevel(logging.ERROR)
 
 
 class TemplateError(Exception):
-    """`helm template` refused the values; `message` is what Helm printed."""
+    """Helm refused the values; `message` is what Helm printed."""
 
     def __init__(self, message: str):
         self.message = message
@@ -52,20 +53,45 @@ def template(
     'helm3'. Raises TemplateError, schemas.NonConformingError. pyhelm3 has no way to say
     `--kube-version`, so this starts Helm directly.
     """
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(values or {}, file)
-        file.flush()
-        command: list[str | Path] = [tool(helm), "template", release, CHART]
-        command += [f"--namespace={namespace}", f"--values={file.name}"]
-        if kube_version:
-            command.append(f"--kube-version={kube_version}")
-        try:
-            rendered = run(command)
-        except CommandError as error:
-            raise TemplateError(error.output) from error
+    version = [f"--kube-version={kube_version}"] if kube_version else []
+    rendered = _run(helm, "template", values, release, namespace, *version)
     objects = list(manifest.load_all(rendered))
     schemas.check(objects, schemas.since(kube_version) if kube_version else schemas.KUBERNETES)
     return objects
+
+
+def dry_run(
+    values: Object | None = None, *, release: str = "ray", namespace: str = "ray"
+) -> Object:
+    """The release that an install with `values` would store, with its notes; asks no cluster.
+
+    Raises TemplateError.
+    """
+    options = ("--dry-run=client", "--output=json")
+    stored: Object = json.loads(_run("helm", "install", values, release, namespace, *options))
+    return stored
+
+
+def _run(
+    helm: str, verb: str, values: Object | None, release: str, namespace: str, *options: str
+) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(_yaml(values or {}))
+        file.flush()
+        command: list[str | Path] = [tool(helm), verb, release, CHART, *options]
+        try:
+            return run([*command, f"--namespace={namespace}", f"--values={file.name}"])
+        except CommandError as error:
+            raise TemplateError(error.output) from error
+
+
+def _yaml(values: Object) -> str:
+    """`values` as JSON that is YAML as well, whatever characters are in its texts.
+
+    YAML refuses or folds some of them unless they are escaped, and knows no surrogate pairs.
+    """
+    text = json.dumps(values, ensure_ascii=False)
+    return re.sub(r"[^\x20-\x7e\U00010000-\U0010ffff]", lambda c: f"\\u{ord(c[0]):04x}", text)
 
 
 def values_of(profile: Path | None) -> Object:

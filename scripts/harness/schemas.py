@@ -39,6 +39,28 @@ _CUSTOM_RESOURCES = {
 
 _REFERENCE = "#/definitions/"
 _METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_LABEL_KEY = (
+    r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
+)
+_LABEL_VALUE = r"^([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$"
+_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_LABELS: Schema = {
+    "propertyNames": {"pattern": _LABEL_KEY},
+    "additionalProperties": {"type": "string", "pattern": _LABEL_VALUE},
+}
+_PORT = {"minimum": 1, "maximum": 65535}
+# What an API server refuses although the specification only says it in prose, by the last part of
+# the definition's name and the field.
+_PROSE: dict[tuple[str, str], Schema] = {
+    ("ObjectMeta", "annotations"): {"propertyNames": {"pattern": _LABEL_KEY}},
+    ("ObjectMeta", "labels"): _LABELS,
+    ("ObjectMeta", "name"): {"pattern": _SUBDOMAIN, "maxLength": 253},
+    ("LabelSelector", "matchLabels"): _LABELS,
+    ("ContainerPort", "containerPort"): _PORT,
+    ("ServicePort", "port"): _PORT,
+    ("Container", "name"): {"pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63},
+    ("Volume", "name"): {"pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63},
+}
 _QUANTITY = (
     r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$"
 )
@@ -135,6 +157,9 @@ def _files(kubernetes_source: Path) -> Iterator[tuple[str, Schema]]:
     specification = kubernetes_source / "api" / "openapi-spec" / "swagger.json"
     definitions = json.loads(specification.read_text())["definitions"]
     strict = {name: _strict(definition) for name, definition in definitions.items()}
+    for name, definition in strict.items():
+        for field, schema in definition.get("properties", {}).items():
+            schema.update(_PROSE.get((name.rpartition(".")[2], field), {}))
     for name, definition in definitions.items():
         for kind in definition.get("x-kubernetes-group-version-kind", []):
             yield _applied(strict[name], strict, kind["group"], kind["version"], kind["kind"])

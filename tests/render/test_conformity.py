@@ -142,6 +142,21 @@ def test_oldest_kubernetes_lacks_what_came_later() -> None:
         schemas.check([obj], [oldest])
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"name": "A_b"},
+        {"name": "x", "labels": {"a b": "c"}},
+        {"name": "x", "labels": {"a": "b c"}},
+        {"name": "x", "annotations": {"a b": "c"}},
+    ],
+    ids=str,
+)
+def test_what_the_specification_only_says_in_prose_is_found(metadata: Object) -> None:
+    with pytest.raises(schemas.NonConformingError):
+        schemas.check([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}])
+
+
 def test_every_reason_is_named_with_its_object_and_place() -> None:
     wrong = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "lables": {}}}
     with pytest.raises(schemas.NonConformingError) as refused:

@@ -1,28 +1,17 @@
 """NOTES.txt says what matters for these values."""
 
-import json
-from pathlib import Path
-
 import pytest
 
-from harness.paths import CHART
-from harness.process import run
-from harness.tools import tool
-
-from .objects import Object
+from harness.helm import dry_run
 
 OFF = "Head fault tolerance is off"
 
 
 @pytest.fixture
-def notes(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def notes(request: pytest.FixtureRequest) -> str:
     """What Helm prints after an install with the values in the test's parameter."""
-    values: Object = getattr(request, "param", {})
-    file = tmp_path / "values.json"
-    file.write_text(json.dumps(values))
-    command: list[str | Path] = [tool("helm"), "install", "ray", CHART, "--dry-run=client"]
-    output = run([*command, "--namespace=team-a", f"--values={file}"])
-    return output.partition("NOTES:\n")[2]
+    text: str = dry_run(getattr(request, "param", {}), namespace="team-a")["info"]["notes"]
+    return text
 
 
 def test_default_group_is_described_with_its_limits_and_targets(notes: str) -> None:

@@ -1,0 +1,93 @@
+"""Every value of the chart does something: another one changes an object or the notes."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+
+from harness.helm import TemplateError, dry_run
+
+from .leaves import Leaf, leaves, merged, nested, others
+from .objects import Object
+
+# What a value needs beside it before it can show, by the path that it begins with. An `enabled`
+# above a value is switched on without an entry here.
+NEEDED: dict[str, Object] = {
+    "gcsFaultTolerance.redis": {
+        "gcsFaultTolerance": {
+            "mode": "redis",
+            "redis": {"address": "redis:6379", "existingSecret": "redis"},
+        }
+    },
+    "gcsFaultTolerance.mode": {"gcsFaultTolerance": {"redis": {"address": "redis:6379"}}},
+    "gcsFaultTolerance.workerReconnectTimeoutSeconds": {
+        "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "redis:6379"}}
+    },
+    "image.digest": {"rayVersion": "2.60.0"},
+    "worker.replicas": {"worker": {"autoscaling": {"enabled": False}}},
+}
+# Values that change nothing that is rendered, each with the reason.
+UNSEEN: dict[str, str] = {}
+
+LEAVES = list(leaves())
+
+
+def companions(leaf: Leaf) -> Object:
+    """The values that have to stand beside `leaf` so that it counts."""
+    values: Object = {}
+    for depth in range(1, len(leaf.path)):
+        above = leaf.path[:depth]
+        if (*above, "enabled") in {other.path for other in LEAVES if other.path != leaf.path}:
+            values = merged(values, nested((*above, "enabled"), True))
+    for beginning, needed in NEEDED.items():
+        if f"{leaf}.".startswith(f"{beginning}."):
+            values = merged(values, needed)
+    return values
+
+
+@cache
+def _outcome(values: str) -> tuple[Any, ...] | str:
+    try:
+        release = dry_run(json.loads(values))
+    except TemplateError as refused:
+        return refused.message.strip()
+    return release["manifest"], release.get("hooks"), release["info"]["notes"]
+
+
+def outcome(values: Object) -> tuple[Any, ...] | str:
+    """Everything that a release with `values` creates and prints, or why it is refused."""
+    return _outcome(json.dumps(values, sort_keys=True))
+
+
+def attempts(leaf: Leaf) -> Iterator[tuple[bool, str]]:
+    """For each other value of `leaf`: whether an accepted release shows it, and what was seen."""
+    beside = companions(leaf)
+    without = outcome(beside)
+    for value in others(leaf):
+        seen = outcome(merged(beside, nested(leaf.path, value)))
+        if isinstance(seen, str):
+            yield False, f"{value!r} is refused: {seen}"
+        else:
+            yield seen != without, f"{value!r} beside {beside} changes nothing"
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if str(leaf) not in UNSEEN], ids=str)
+def test_value_changes_what_is_rendered(leaf: Leaf) -> None:
+    seen = []
+    for shows, what in attempts(leaf):
+        if shows:
+            return
+        seen.append(what)
+    pytest.fail(f"{leaf} seems dead:\n" + "\n".join(seen))
+
+
+def test_exceptions_are_still_needed() -> None:
+    exceptions = [leaf for leaf in LEAVES if str(leaf) in UNSEEN]
+    assert not [str(leaf) for leaf in exceptions if any(shows for shows, _ in attempts(leaf))]
+
+
+def test_every_exception_and_companion_is_a_value() -> None:
+    known = {".".join(leaf.path[:depth]) for leaf in LEAVES for depth in range(1, 9)}
+    assert {*NEEDED, *UNSEEN} <= known
