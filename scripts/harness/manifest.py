@@ -26,9 +26,9 @@ def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# To PyYAML a plain `=` is a tag of its own and a date an object: here both are text.
-for _tag in ("tag:yaml.org,2002:value", "tag:yaml.org,2002:timestamp"):
-    _Loader.add_constructor(_tag, _text)
+# To PyYAML these are no text where they stand as a plain value: `=`, a date, `<<`.
+for _tag in ("value", "timestamp", "merge"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _text)
 
 
 def load_all(text: str) -> Iterator[Any]:
