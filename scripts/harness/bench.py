@@ -1,0 +1,184 @@
+"""Measure, and write down what was measured: docs/benchmarks/results.json and its README.
+
+Nothing here is asserted: goals stand beside the figures.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import report
+from harness.command import main
+from harness.console import out
+from harness.helm import PROFILES
+from harness.paths import CHART, ROOT
+from harness.process import run as run_command
+from harness.tools import ensure, tool
+
+Result = dict[str, Any]
+
+FOLDER = ROOT / "docs" / "benchmarks"
+
+_GROUPS = (1, 10, 50)
+# Seconds, for the medians.
+_RENDER_GOALS = {"defaults": 0.3, "50 groups": 1.5}
+
+
+def run() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="./scripts/bench", description=__doc__)
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True)
+    rendering = benchmarks.add_parser("render", help="how long `helm template` takes")
+    rendering.add_argument(
+        "--rounds",
+        type=int,
+        default=21,
+        help="runs of each case, alternating (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    measure: dict[str, Callable[[argparse.Namespace], Result]] = {"render": _render}
+    write(arguments.benchmark, measure[arguments.benchmark](arguments))
+    out.print(f"Written to {FOLDER.relative_to(ROOT)}/.")
+
+
+# --- render -----------------------------------------------------------------------------------
+
+
+def _render(arguments: argparse.Namespace) -> Result:
+    ensure("helm")
+    helm = tool("helm")
+    with tempfile.TemporaryDirectory() as temporary:
+        cases = dict(_render_cases(Path(temporary)))
+        samples: dict[str, list[float]] = {case: [] for case in cases}
+        # Alternating, so that whatever else the machine does meets all cases alike. The first
+        # round only fills the file cache.
+        for number in range(arguments.rounds + 1):
+            for case, values in cases.items():
+                start = time.perf_counter()
+                run_command([helm, "template", "ray", CHART, *values])
+                if number:
+                    samples[case].append(round(time.perf_counter() - start, 4))
+            out.print(f"round {number} of {arguments.rounds}", highlight=False)
+    version = run_command([helm, "version", "--short"]).strip()
+    return {
+        "unit": "s",
+        "commit": report.commit(),
+        "machine": machine(),
+        "versions": {"Helm": version.partition("+")[0]},
+        "goal": _RENDER_GOALS,
+        "ours": {"samples": samples},
+    }
+
+
+def _render_cases(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Name and Helm's arguments of each case."""
+    yield "defaults", []
+    for profile in PROFILES:
+        yield profile.stem.removesuffix("-values"), [f"--values={profile}"]
+    for count in _GROUPS:
+        file = folder / f"{count}.json"
+        names = ["default", *(f"group-{number}" for number in range(2, count + 1))]
+        file.write_text(json.dumps({"workerGroups": {name: {} for name in names}}))
+        yield groups(count), [f"--values={file}"]
+
+
+def groups(count: int) -> str:
+    """The case with this number of worker groups."""
+    return f"{count} group" if count == 1 else f"{count} groups"
+
+
+def _render_remark(result: Result) -> str:
+    """How the time grows with the number of groups."""
+    samples = result["ours"]["samples"]
+    one, ten, fifty = (statistics.median(samples[groups(count)]) for count in _GROUPS)
+    return (
+        f"50 groups take {fifty / one:.1f} times as long as one. A further group costs "
+        f"{(ten - one) / 9 * 1000:.1f} ms between 1 and 10 groups, and "
+        f"{(fifty - ten) / 40 * 1000:.1f} ms between 10 and 50: growth is linear where the two "
+        "are the same."
+    )
+
+
+# --- results ----------------------------------------------------------------------------------
+
+_TITLES = {"render": "`helm template`"}
+_REMARKS: dict[str, Callable[[Result], str]] = {"render": _render_remark}
+
+
+def machine() -> Result:
+    """What was measured on, and how busy it was with other things (load average of a minute)."""
+    cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "cpu": cpu[1] if cpu else platform.processor(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def write(benchmark: str, result: Result, folder: Path = FOLDER) -> None:
+    """Put `result` beside those of the other benchmarks, and write the README anew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = dict(sorted({**read(folder), benchmark: result}.items()))
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "README.md").write_text(readme(results))
+
+
+def read(folder: Path = FOLDER) -> dict[str, Result]:
+    """The results by benchmark; none before the first run."""
+    file = folder / "results.json"
+    results: dict[str, Result] = json.loads(file.read_text()) if file.exists() else {}
+    return results
+
+
+def readme(results: dict[str, Result]) -> str:
+    """The README for `results`: medians, spread and goals of each benchmark."""
+    intro = (
+        "Generated by `./scripts/bench` from [results.json](results.json), which has every single "
+        "run. Goals are what we want, not what a test asserts. The spread goes from the 10th to "
+        "the 90th percentile."
+    )
+    parts = [f"# Benchmarks\n\n{_wrapped(intro)}\n"]
+    parts += [_section(name, results[name]) for name in results]
+    return "\n".join(parts)
+
+
+def _section(name: str, result: Result) -> str:
+    unit, where = result["unit"], result["machine"]
+    versions = ", ".join(f"{what} {version}" for what, version in result["versions"].items())
+    lines = [
+        f"## {_TITLES.get(name, name)}\n",
+        _wrapped(
+            f"Commit `{result['commit'][:10]}`, {versions}, on {where['cpus']} CPUs "
+            f"({where['cpu']}), with a load of {where['load']} when the runs ended."
+        ),
+        "",
+        f"| case | runs | median, {unit} | spread, {unit} | goal, {unit} |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for case, samples in result["ours"]["samples"].items():
+        low, *_, high = statistics.quantiles(samples * 2, n=10, method="inclusive")
+        median = statistics.median(samples)
+        goal = result["goal"].get(case)
+        met = "" if goal is None else f"{goal} {'✓' if median <= goal else '✗'}"
+        spread = f"{low:.3f} to {high:.3f}"
+        lines.append(f"| {case} | {len(samples)} | {median:.3f} | {spread} | {met} |")
+    if name in _REMARKS:
+        lines += ["", _wrapped(_REMARKS[name](result))]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100)
+
+
+if __name__ == "__main__":
+    main(run)
