@@ -105,6 +105,7 @@ def _in_workspace(module: str) -> bool:
     return f"\t./{module}\n" in _WORKSPACE.read_text()
 
 
+@cache
 def _go_mod(module: str) -> dict[str, Any]:
     text = run([go(), "mod", "edit", "-json"], cwd=MODULES / module, env=_environment(module))
     parsed: dict[str, Any] = json.loads(text)

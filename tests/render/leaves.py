@@ -124,6 +124,8 @@ def _sample(schema: Object) -> Any:
         return next(filter(None, schema["enum"]), None)
     if "object" in kinds:
         fields = schema.get("properties", {})
+        if not fields and "enum" in (names := schema.get("propertyNames", {})):
+            fields = {names["enum"][0]: schema["additionalProperties"]}
         wanted = schema.get("required") or list(fields)[:1]
         return {name: _sample(fields[name]) for name in wanted if name in fields}
     if "array" in kinds:
@@ -147,7 +149,7 @@ _ANY: list[Any] = [
     "/probe",
     1,
     80,
-    8000,
+    20123,
     ["probe"],
     ["ReadWriteMany"],
     ["10.0.0.0/8"],
@@ -162,4 +164,5 @@ _BY_NAME: dict[str, list[Any]] = {
     "limits": [{"memory": "4Gi"}],
     "requests": [{"cpu": "3"}],
     "resources": [{"limits": {"memory": "4Gi"}}],
+    "strategy": [{"rollingUpdate": {"maxSurge": 2}}],
 }

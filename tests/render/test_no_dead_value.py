@@ -12,8 +12,8 @@ from harness.helm import TemplateError, dry_run
 from .leaves import Leaf, leaves, merged, nested, others
 from .objects import Object
 
-# What a value needs beside it before it can show, by the path that it begins with. An `enabled`
-# above a value is switched on without an entry here.
+# What a value needs beside it before it can show, by the path that it begins with. An `enabled` or
+# `create` beside or above a value is switched on without an entry here.
 NEEDED: dict[str, Object] = {
     "gcsFaultTolerance.redis": {
         "gcsFaultTolerance": {
@@ -32,15 +32,17 @@ NEEDED: dict[str, Object] = {
 UNSEEN: dict[str, str] = {}
 
 LEAVES = list(leaves())
+PATHS = {leaf.path for leaf in LEAVES}
 
 
 def companions(leaf: Leaf) -> Object:
     """The values that have to stand beside `leaf` so that it counts."""
     values: Object = {}
     for depth in range(1, len(leaf.path)):
-        above = leaf.path[:depth]
-        if (*above, "enabled") in {other.path for other in LEAVES if other.path != leaf.path}:
-            values = merged(values, nested((*above, "enabled"), True))
+        for switch in ("create", "enabled"):
+            path = (*leaf.path[:depth], switch)
+            if path != leaf.path and path in PATHS:
+                values = merged(values, nested(path, True))
     for beginning, needed in NEEDED.items():
         if f"{leaf}.".startswith(f"{beginning}."):
             values = merged(values, needed)
