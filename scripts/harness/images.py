@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from harness.engine import import_programs
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE
 from harness.process import CommandError, pipe, run, succeeds
+from harness.scratch import scratch
 from harness.tools import tool
 
 PREFIX = "ray-testbed"  # every image and container that the harness makes begins with it
@@ -91,7 +91,7 @@ def ray(version: str) -> Image:
     image = _ray(version)
     if not _exists(image.tag):
         together(pending_ray(version))
-        with step(f"Build the Ray {version} image"), _context() as context:
+        with step(f"Build the Ray {version} image"), scratch(_cache()) as context:
             # Links, not copies: these are some 200 MB.
             wheels = _wheels(_ray_lock(version))
             shutil.copytree(wheels, context / "wheels", copy_function=os.link)
@@ -153,8 +153,8 @@ def _root_tag(name: str) -> str:
 def _root(name: str) -> str:
     tag = _root_tag(name)
     if not _exists(tag):
-        with tempfile.TemporaryDirectory(dir=_cache()) as temporary:
-            archive = Path(temporary) / "root.tar"
+        with scratch(_cache()) as temporary:
+            archive = temporary / "root.tar"
             debian.root_tarball(archive, _ROOTS[name])
             run(["docker", "import", archive, tag])
     return tag
@@ -168,8 +168,8 @@ def _wheels(lock: Path) -> Path:
         # pip takes platform tags literally: name each glibc that Debian's 2.36 can run.
         glibcs = [f"manylinux_2_{minor}_{machine}" for minor in range(5, 37)]
         platforms = [*glibcs, f"manylinux2014_{machine}", f"linux_{machine}"]
-        with tempfile.TemporaryDirectory(dir=_cache()) as temporary:
-            unfinished = Path(temporary) / "wheels"
+        with scratch(_cache()) as temporary:
+            unfinished = temporary / "wheels"
             try:
                 run(
                     [
@@ -212,7 +212,7 @@ def _program_image(name: str, module: str, program: str) -> str:
 def _kube_proxy_image(module: str) -> str:
     tag = _program_tag("kube-proxy", module)
     if not _exists(tag):
-        with _context() as context:
+        with scratch(_cache()) as context:
             shutil.copy2(gobuild.build(module) / "kube-proxy", context)
             dockerfile = context / "Dockerfile"
             dockerfile.write_text("ARG ROOT\nFROM $ROOT\nCOPY kube-proxy /usr/local/bin/\n")
@@ -236,7 +236,7 @@ def _assemble_node(kubernetes: str, tag: str) -> None:
     preloaded = _preloaded(module)
     pause = next(image.reference for image in preloaded if "/pause:" in image.reference)
     stage = f"{tag}-stage"
-    with _context() as context:
+    with scratch(_cache()) as context:
         for file in NODE_FILES.iterdir():
             shutil.copy2(file, context)
         config = context / "containerd.toml"
@@ -361,16 +361,8 @@ def _exists(tag: str) -> bool:
 
 
 def _cache() -> Path:
-    folder = CACHE / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _context() -> Iterator[Path]:
-    """A build context below the cache, so that files can be linked into it."""
-    with tempfile.TemporaryDirectory(dir=_cache()) as temporary:
-        yield Path(temporary)
+    """Beside the wheels, so that files of theirs can be linked into a build's context."""
+    return CACHE / "images"
 
 
 def _docker_build(dockerfile: Path, context: Path, tag: str, *, root: str) -> None:

@@ -5,7 +5,6 @@ schema needs to be fetched from anywhere or kept in this repository.
 """
 
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from harness import gobuild
 from harness.images import kubernetes_module
 from harness.paths import CACHE
+from harness.scratch import scratch
 
 Schema = dict[str, Any]
 
@@ -27,11 +27,10 @@ def folder(kubernetes: str) -> Path:
     module = kubernetes_module(kubernetes)
     target = CACHE / "schemas" / gobuild.version(module)
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
         specification = gobuild.source(module) / "api" / "openapi-spec" / "swagger.json"
         definitions = json.loads(specification.read_text())["definitions"]
-        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-            unfinished = Path(temporary) / "schemas"
+        with scratch(target.parent) as temporary:
+            unfinished = temporary / "schemas"
             unfinished.mkdir()
             for name, schema in _kinds(definitions).items():
                 (unfinished / f"{name}.json").write_text(json.dumps(schema))

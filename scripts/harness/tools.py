@@ -1,11 +1,11 @@
 """The command-line tools of the harness: built from their pins, linked into .testbed/bin."""
 
-import tempfile
 from pathlib import Path
 
 from harness import gobuild
 from harness.console import together
 from harness.paths import BIN
+from harness.scratch import scratch
 
 NEWEST_KUBERNETES = "1.37"
 
@@ -40,9 +40,8 @@ def tool(name: str) -> Path:
     target = gobuild.build(module) / program
     link = BIN / name
     if not (link.is_symlink() and link.readlink() == target):
-        BIN.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BIN) as temporary:  # replaced in one step
-            fresh = Path(temporary) / name
+        with scratch(BIN) as temporary:  # replaced in one step
+            fresh = temporary / name
             fresh.symlink_to(target)
             fresh.rename(link)
     return link

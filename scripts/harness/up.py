@@ -108,6 +108,7 @@ def _install(cluster: Cluster, arguments: argparse.Namespace) -> None:
             values_files=arguments.values,
             settings=arguments.set,
             helm=_helm(arguments),
+            recover=cluster.node is not None,  # elsewhere it may be somebody's Helm at work
         )
     except pyhelm3.errors.Error as error:
         raise UserError(f"Helm refused: {error.stderr.decode().strip()}") from error
