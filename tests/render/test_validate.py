@@ -23,6 +23,13 @@ def redis(mode: str, **values: str) -> Object:
     return {"gcsFaultTolerance": {"mode": mode, "redis": values}}
 
 
+SECOND_AUTOSCALER = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "second"},
+    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "ray-ray-cluster-worker-default"}},
+}
+
 CONTRADICTIONS: list[tuple[str, Object, str]] = [
     (
         "service name begins with a digit",
@@ -106,6 +113,41 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "nothing can run without CPUs",
         worker(numCpus=0),
         "head.numCpus is 0, and so it is in every worker group: no task could ever run",
+    ),
+    (
+        "fraction of a CPU",
+        {"head": {"numCpus": 0.5}},
+        "head.numCpus is 0.5, but Ray counts whole CPUs: write 1.",
+    ),
+    (
+        "fraction of a CPU in a group",
+        worker(numCpus=1.5),
+        "workerGroups.default.numCpus is 1.5, but Ray counts whole CPUs: write 2.",
+    ),
+    (
+        "two heads",
+        {"head": {"replicas": 2}},
+        "head.replicas is 2, but a Ray cluster has one head: remove it",
+    ),
+    *(
+        (
+            f"two autoscalers, {title}",
+            {"extraObjects": [second]},
+            f"extraObjects has a {kind} for the Deployment ray-ray-cluster-worker-default, which "
+            "workerGroups.default.autoscaling scales already: remove it, or write "
+            "workerGroups.default.autoscaling.enabled: false",
+        )
+        for title, kind, second in (
+            ("an HPA as a map", "HorizontalPodAutoscaler", SECOND_AUTOSCALER),
+            (
+                "KEDA's as a text with a template",
+                "ScaledObject",
+                "kind: ConfigMap\n---\n"
+                + yaml.safe_dump(SECOND_AUTOSCALER | {"kind": "ScaledObject"}).replace(
+                    "ray-ray", "{{ .Release.Name }}-ray"
+                ),
+            ),
+        )
     ),
     (
         "cpus from a missing request",
@@ -217,6 +259,14 @@ def test_all_contradictions_arrive_in_one_message() -> None:
     assert "in 4 place(s)" in refused
     for part in ("2.40.0", "ports.metrics", "workerGroups.a.auto", "workerGroups.b.objectStore"):
         assert part in refused
+
+
+def test_one_head_may_be_written_down() -> None:
+    template({"head": {"replicas": 1}})
+
+
+def test_group_without_an_autoscaler_may_get_one_of_the_users() -> None:
+    template({"extraObjects": [SECOND_AUTOSCALER], **worker(autoscaling={"enabled": False})})
 
 
 def test_limit_stands_in_for_a_missing_request() -> None:

@@ -16,6 +16,8 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.faultTolerance" .Values.gcsFaultTolerance }}
 {{ include "ray-cluster.validate.cpus" (dict "head" .Values.head "groups" $groups) }}
 {{ include "ray-cluster.validate.node" (dict "path" "head" "values" .Values.head) }}
+{{ include "ray-cluster.validate.oneHead" .Values.head }}
+{{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
 {{- $node := dict "path" (printf "workerGroups.%s" $name) "values" $group }}
 {{ include "ray-cluster.validate.node" $node }}
@@ -99,6 +101,32 @@ head.numCpus is 0, and {{ empty .groups | ternary "there is no worker group" "so
 {{- end }}
 {{- end -}}
 
+{{- define "ray-cluster.validate.oneHead" -}}
+{{- if ne (int (default 1 .replicas)) 1 }}
+head.replicas is {{ .replicas }}, but a Ray cluster has one head: remove it. For more workers raise worker.autoscaling.maxReplicas, for more clusters install more releases.
+{{- end }}
+{{- end -}}
+
+{{/* Two autoscalers on one Deployment undo each other's work, and Kubernetes does not mind. */}}
+{{- define "ray-cluster.validate.oneAutoscaler" -}}
+{{- $owners := dict -}}
+{{- range $name, $group := .groups -}}
+{{- if $group.autoscaling.enabled -}}
+{{- $_ := set $owners (include "ray-cluster.workerName" (dict "ctx" $.ctx "group" $name)) (printf "workerGroups.%s.autoscaling" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .ctx.Values.extraObjects }}
+{{- range include "ray-cluster.extraObject" (dict "ctx" $.ctx "object" .) | splitList "\n---" }}
+{{- $object := fromYaml . }}
+{{- $target := dig "spec" "scaleTargetRef" "name" "" $object }}
+{{- if and (has $object.kind (list "HorizontalPodAutoscaler" "ScaledObject")) (hasKey $owners $target) }}
+{{- $owner := get $owners $target }}
+extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{ $owner }} scales already: remove it, or write {{ $owner }}.enabled: false.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* What head and worker groups have in common. */}}
 {{- define "ray-cluster.validate.node" -}}
 {{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.podLabels" .path) "labels" .values.podLabels) }}
@@ -106,6 +134,8 @@ head.numCpus is 0, and {{ empty .groups | ternary "there is no worker group" "so
 {{ include "ray-cluster.validate.reserved" . }}
 {{- if and (eq (toString .values.numCpus) "auto") (not (include "ray-cluster.validate.hasRequest" (dict "resource" "cpu" "resources" .values.resources))) }}
 {{ .path }}.numCpus is auto, but there is no {{ .path }}.resources.requests.cpu to take it from: set the request, or write numCpus as a whole number.
+{{- else if and (not (kindIs "string" .values.numCpus)) (ne (floor .values.numCpus) (float64 .values.numCpus)) }}
+{{ .path }}.numCpus is {{ .values.numCpus }}, but Ray counts whole CPUs: write {{ ceil .values.numCpus }}. Tasks may ask for a fraction of one, and resources.requests.cpu may be one.
 {{- end }}
 {{- end -}}
 
