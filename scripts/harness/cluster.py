@@ -78,11 +78,16 @@ def exclusive() -> Iterator[None]:
 def tested(cluster: Cluster) -> Iterator[None]:
     """Have `cluster` for one run of tests, without what an interrupted run left in it."""
     with _locked(locks(cluster) / "lock", "Wait for another test run of this checkout"):
-        own = ",".join(f"{key}={value}" for key, value in OURS.items())
-        if left := cluster.kubectl("get", "namespaces", f"--selector={own}", "--output=name"):
-            with step("Remove what an interrupted test run left"):
-                cluster.kubectl("delete", *left.split(), "--timeout=300s")
+        remove_leftovers(cluster)
         yield
+
+
+def remove_leftovers(cluster: Cluster) -> None:
+    """Delete the namespaces that interrupted tests of this checkout left in `cluster`."""
+    own = ",".join(f"{key}={value}" for key, value in OURS.items())
+    if left := cluster.kubectl("get", "namespaces", f"--selector={own}", "--output=name"):
+        with step("Remove what an interrupted test run left"):
+            cluster.kubectl("delete", *left.split(), "--timeout=300s")
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What the commands share: how they end, and their common options."""
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +14,22 @@ from harness.errors import UserError
 from harness.process import CommandError
 from harness.tools import NEWEST_KUBERNETES
 
+_DISK_FULL = os.strerror(errno.ENOSPC).lower()  # as Python, Go and the C library say it
 DEFAULT_NAME = "ray-testbed"
 
 
-def main(action: Callable[[], None]) -> None:
+def main(action: Callable[[], object]) -> None:
     """Run `action`; what a person can mend ends with one message and exit code 1."""
     try:
         action()
-    except (UserError, CommandError) as error:
-        out.print(f"[bold red]✗[/] {escape(str(error))}")
+    except (UserError, CommandError, OSError) as error:
+        if _DISK_FULL in str(error).lower():
+            message = "The disk is full: make room and run the command again; it goes on from here."
+        elif isinstance(error, OSError):
+            raise
+        else:
+            message = str(error)
+        out.print(f"[bold red]✗[/] {escape(message)}")
         sys.exit(1)
     except KeyboardInterrupt:
         out.print("[bold]Interrupted.[/] The next run goes on from here.")

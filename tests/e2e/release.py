@@ -62,7 +62,7 @@ def requested(objects: list[dict[str, Any]]) -> Share:
 
 
 def wait_until(
-    what: str, look: Callable[[], T], holds: Callable[[T], bool], *, timeout: float
+    what: str, look: Callable[[], T], holds: Callable[[T], object], *, timeout: float
 ) -> T:
     """Look until what is seen `holds`, and return it; AssertionError says what was seen instead.
 

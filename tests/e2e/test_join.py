@@ -17,12 +17,13 @@ DNS_PORT = 5353
 
 
 @pytest.mark.scenario("join.workers")
-def test_workers_join_and_do_the_work(install: Callable[..., Release]) -> None:
+@pytest.mark.parametrize("program", ["helm", "helm3"])
+def test_workers_join_and_do_the_work(install: Callable[..., Release], program: str) -> None:
     """Two groups' workers are in Ray's node table under their pods' names and share a real job."""
     values = small(autoscaling={"enabled": False})
     values["workerGroups"] = {"default": {"replicas": 2}, "other": {}}
 
-    release = install(values)
+    release = install(values, program=program)
     nodes = release.wait_for_workers()
 
     pods = {pod.metadata.name for pod in release.pods("worker")}
