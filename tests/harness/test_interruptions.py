@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,16 @@ print("ends", flush=True)
 """
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with less room than the smallest program takes."""
+@contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[None]:
+    """A file system of its own on `folder`."""
     if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    run(["mount", "-t", "tmpfs", "-o", "size=512k", "small", tmp_path])
-    yield tmp_path
-    run(["umount", tmp_path])
+        pytest.skip("only root can mount a file system")
+    run(["mount", "-t", "tmpfs", *options, "test", folder])
+    try:
+        yield
+    finally:
+        run(["umount", folder])
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.6])
@@ -64,29 +67,26 @@ def test_unfinished_work_of_a_living_process_is_left_alone(tmp_path: Path) -> No
 
 def test_unfinished_work_is_removed_without_what_is_mounted_in_it(tmp_path: Path) -> None:
     """A killed mmdebstrap may leave the host's /dev mounted in its folder."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount")
     dead = tmp_path / "unfinished-4194305-x" / "dev"  # a number above Linux' largest
     dead.mkdir(parents=True)
-    run(["mount", "-t", "tmpfs", "device", dead])
-    (dead / "null").touch()
-    with scratch(tmp_path):
-        pass
-    assert (dead / "null").exists()
-    run(["umount", dead])
+    with mounted(dead):
+        (dead / "null").touch()
+        with scratch(tmp_path):
+            pass
+        assert (dead / "null").exists()
 
 
 def test_full_disk_is_one_sentence_and_room_is_enough_to_go_on(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gobuild, "CACHE", small_disk)
+    monkeypatch.setattr(gobuild, "CACHE", tmp_path)
+    with mounted(tmp_path, "-o", "size=512k"):  # less than the smallest program takes
+        with pytest.raises(SystemExit, match="1"):
+            command.main(lambda: gobuild.build("pause"))
+        assert "✗ The disk is full: make room and run the command" in capsys.readouterr().out
 
-    with pytest.raises(SystemExit, match="1"):
-        command.main(lambda: gobuild.build("pause"))
-    assert "✗ The disk is full: make room and run the command again" in capsys.readouterr().out
-
-    run(["mount", "-o", "remount,size=64m", small_disk])
-    run([gobuild.build("pause") / "pause", "once"])
+        run(["mount", "-o", "remount,size=64m", tmp_path])
+        run([gobuild.build("pause") / "pause", "once"])
 
 
 def test_other_failures_keep_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:
