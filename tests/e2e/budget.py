@@ -1,4 +1,4 @@
-"""The node's CPU and memory, shared among the scenarios that run side by side.
+"""The cluster's CPU and memory, shared among the scenarios that run side by side.
 
 Scenarios mostly wait, so many fit on two CPUs; but a release whose pods find no room would wait
 for another scenario's end until its own time is over, and one that measures CPU must not have a
@@ -17,13 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# What a kind node of two CPUs has beside the control plane and the add-ons, with some room left
-# for pods that end while their successors start.
-CPU_MILLICORES = 1400
-MEMORY_MEBIBYTES = 16 * 1024
-
 _UNITS = {"cpu": 10, "memory": 64}  # per byte of the file
-_TOTALS = {"cpu": CPU_MILLICORES, "memory": MEMORY_MEBIBYTES}
 _POLL_SECONDS = 0.2
 
 
@@ -34,32 +28,33 @@ class Share:
     cpu: int = 400
     memory: int = 4 * 1024
 
-
-WHOLE_NODE = Share(CPU_MILLICORES, MEMORY_MEBIBYTES)
+    def fits(self, other: "Share") -> bool:
+        """Whether there is room for it in `other`."""
+        return self.cpu <= other.cpu and self.memory <= other.memory
 
 
 @contextmanager
-def taken(share: Share, folder: Path) -> Iterator[None]:
-    """Wait for `share`, in the order of asking, and hold it; `folder` has the files of a cluster.
+def taken(share: Share, total: Share, folder: Path) -> Iterator[None]:
+    """Wait for `share` of `total`, in the order of asking, and hold it.
 
-    Processes of one machine that name the same folder share one budget.
+    Processes of one machine that name the same `folder` share one budget.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "queue").open("w") as queue:
         # Whoever waits keeps the others behind: else small shares would starve a large one.
         fcntl.flock(queue, fcntl.LOCK_EX)
-        for resource, total in _TOTALS.items():
-            unit = _UNITS[resource]
-            _take(folder / resource, -(-getattr(share, resource) // unit), total // unit)
+        for resource, unit in _UNITS.items():
+            wanted, all_of_it = getattr(share, resource), getattr(total, resource)
+            _take(folder / resource, wanted // unit, all_of_it // unit)
     try:
         yield
     finally:
-        for resource in _TOTALS:
+        for resource in _UNITS:
             fcntl.lockf(_file(folder / resource), fcntl.LOCK_UN)
 
 
 def _take(path: Path, wanted: int, total: int) -> None:
-    assert wanted <= total, f"a share of {path.name} is larger than the node"
+    assert wanted <= total, f"a share of {path.name} is larger than all there is"
     free = list(range(total))
     while wanted:
         for byte in list(free):

@@ -1,8 +1,8 @@
 """Fixtures of the scenarios: a namespace each, releases through pyhelm3, a dump on failure.
 
 Every namespace enforces the *restricted* Pod Security Standard, so every scenario also shows that
-the chart's pods run under it. Scenarios share the node as `budget.py` says: one takes its share
-(`needs`, or `whole_node`) before it begins, and `install` checks that its release fits in.
+the chart's pods run under it. Scenarios share the cluster as `budget.py` says: one takes its share
+(`needs`) before it begins, and `install` checks that its release fits in.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from harness import helm, report
 from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
 
-from .budget import WHOLE_NODE, Share, taken
-from .release import READY_TIMEOUT_SECONDS, Release, requested
+from .budget import Share, taken
+from .release import READY_TIMEOUT_SECONDS, Release, free, requested
 
 _REPORT = pytest.StashKey[pytest.TestReport]()
 
@@ -62,14 +62,22 @@ def metrics(testbed: Cluster) -> None:
         pytest.skip("the cluster has no metrics server, without which nothing scales")
 
 
+@pytest.fixture(scope="session")
+def room(testbed: Cluster) -> Share:
+    """What the pods of all scenarios may request together."""
+    return free(config.new_client_from_config(str(testbed.kubeconfig)))
+
+
 @pytest.fixture
-def share(request: pytest.FixtureRequest, testbed: Cluster) -> Iterator[Share]:
-    """This test's share of the node, held until its end."""
-    needs = request.node.get_closest_marker("needs")
-    wanted = Share(**needs.kwargs) if needs else Share()
-    if request.node.get_closest_marker("whole_node"):
-        wanted = WHOLE_NODE
-    with taken(wanted, clusters.locks(testbed)):
+def share(request: pytest.FixtureRequest, testbed: Cluster, room: Share) -> Iterator[Share]:
+    """This test's share of the cluster, held until its end."""
+    marker = request.node.get_closest_marker("needs")
+    needs = dict(marker.kwargs) if marker else {}
+    alone = needs.pop("alone", False)
+    wanted = Share(**needs)
+    if testbed.node is None and not wanted.fits(room):
+        pytest.skip(f"the cluster has {room} free, and this scenario needs {wanted}")
+    with taken(room if alone else wanted, room, clusters.locks(testbed)):
         yield wanted
 
 
@@ -108,8 +116,7 @@ def install(
     def _install(values: dict[str, Any], name: str = "ray", *, program: str = "helm") -> Release:
         objects = helm.template(values, release=name, namespace=namespace)
         asked = requested(objects)
-        assert asked.cpu <= share.cpu, f"{asked} is more than this test's {share}"
-        assert asked.memory <= share.memory, f"{asked} is more than this test's {share}"
+        assert asked.fits(share), f"{asked} is more than this test's {share}: see `needs`"
         helm_client = helm.client(testbed.kubeconfig, helm=program)
         release = Release(name, namespace, testbed, api)
         installed.append((release, helm_client))

@@ -1,7 +1,7 @@
 """A release under test, and the small values that let several share one node."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +12,7 @@ from kubernetes import client
 from kubernetes.utils.quantity import parse_quantity
 
 from harness import ray_api, up
-from harness.cluster import Cluster
+from harness.cluster import OURS, Cluster
 
 from .budget import Share
 
@@ -49,15 +49,51 @@ def requested(objects: list[dict[str, Any]]) -> Share:
         for obj in objects
         if obj["kind"] == "HorizontalPodAutoscaler"
     }
+    total = _sum(
+        (
+            container["resources"]["requests"],
+            limits.get(obj["metadata"]["name"], obj["spec"].get("replicas", 1)),
+        )
+        for obj in objects
+        if obj["kind"] == "Deployment"
+        for container in obj["spec"]["template"]["spec"]["containers"]
+    )
+    return _share(total)
+
+
+def free(api: client.ApiClient) -> Share:
+    """What the cluster's nodes have left beside all pods but those of the tests themselves."""
+    core = client.CoreV1Api(api)
+    own = {
+        namespace.metadata.name
+        for namespace in core.list_namespace().items
+        if OURS.items() <= (namespace.metadata.labels or {}).items()
+    }
+    pods = core.list_pod_for_all_namespaces(field_selector="status.phase!=Succeeded").items
+    there = _sum(
+        (node.status.allocatable, 1)
+        for node in core.list_node().items
+        if not node.spec.unschedulable
+    )
+    used = _sum(
+        (container.resources.requests or {}, 1)
+        for pod in pods
+        if pod.spec.node_name and pod.metadata.namespace not in own
+        for container in pod.spec.containers
+    )
+    return _share({resource: there[resource] - used[resource] for resource in there})
+
+
+def _sum(requests: Iterable[tuple[dict[str, str], int]]) -> dict[str, Decimal]:
+    """CPUs and bytes of (quantities, how often) together."""
     total = {"cpu": Decimal(0), "memory": Decimal(0)}
-    for obj in objects:
-        if obj["kind"] != "Deployment":
-            continue
-        pods = limits.get(obj["metadata"]["name"], obj["spec"].get("replicas", 1))
-        for container in obj["spec"]["template"]["spec"]["containers"]:
-            requests = container["resources"]["requests"]
-            for resource in total:
-                total[resource] += pods * parse_quantity(requests[resource])
+    for quantities, times in requests:
+        for resource in total:
+            total[resource] += times * parse_quantity(quantities.get(resource, "0"))
+    return total
+
+
+def _share(total: dict[str, Decimal]) -> Share:
     return Share(cpu=int(total["cpu"] * 1000), memory=int(total["memory"] / 2**20))
 
 

@@ -66,7 +66,7 @@ def test_group_grows_when_memory_passes_its_target(calm: Callable[..., Release])
 
 
 @pytest.mark.scenario("scale-out.cpu")
-@pytest.mark.whole_node
+@pytest.mark.needs(cpu=900, memory=3 * 1024, alone=True)
 def test_group_grows_when_cpu_passes_its_target(calm: Callable[..., Release]) -> None:
     """A worker that computes is joined by one that takes the next task."""
     release = calm(scaling(cpu_request="400m"))

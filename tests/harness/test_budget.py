@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from harness.paths import ROOT
-from tests.e2e.budget import WHOLE_NODE, Share, taken
+from tests.e2e.budget import Share, taken
+
+TOTAL = Share(cpu=1000, memory=8 * 1024)
 
 HOLD = """
 import pathlib, sys, time
 from tests.e2e.budget import Share, taken
-with taken(Share(int(sys.argv[2]), int(sys.argv[3])), pathlib.Path(sys.argv[1])):
+share, total = Share(int(sys.argv[2]), int(sys.argv[3])), Share(1000, 8 * 1024)
+with taken(share, total, pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -32,21 +35,21 @@ def wait_until_held(process: "subprocess.Popen[str]") -> None:
 
 
 def test_shares_are_held_side_by_side_while_they_fit(tmp_path: Path) -> None:
-    half = Share(WHOLE_NODE.cpu // 2, WHOLE_NODE.memory // 2)
+    half = Share(TOTAL.cpu // 2, TOTAL.memory // 2)
     with holder(tmp_path, half) as other:
         wait_until_held(other)
-        with taken(half, tmp_path):
+        with taken(half, TOTAL, tmp_path):
             assert other.poll() is None
         other.kill()
 
 
-@pytest.mark.parametrize("share", [Share(10, WHOLE_NODE.memory), Share(WHOLE_NODE.cpu, 64)])
+@pytest.mark.parametrize("share", [Share(10, TOTAL.memory), Share(TOTAL.cpu, 64)])
 def test_a_share_that_does_not_fit_waits_and_a_killed_process_gives_back(
     tmp_path: Path, share: Share
 ) -> None:
     with holder(tmp_path, share) as other:
         wait_until_held(other)
-        with holder(tmp_path, WHOLE_NODE) as waiting:
+        with holder(tmp_path, TOTAL) as waiting:
             assert waiting.stdout is not None
             assert select.select([waiting.stdout], [], [], 2)[0] == [], "two held the same"
             other.send_signal(signal.SIGKILL)
@@ -54,9 +57,9 @@ def test_a_share_that_does_not_fit_waits_and_a_killed_process_gives_back(
             waiting.kill()
 
 
-def test_more_than_the_node_is_refused(tmp_path: Path) -> None:
+def test_more_than_there_is_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(AssertionError, match="larger than the node"),
-        taken(Share(cpu=WHOLE_NODE.cpu + 10), tmp_path),
+        pytest.raises(AssertionError, match="larger than all there is"),
+        taken(Share(cpu=TOTAL.cpu + 10), TOTAL, tmp_path),
     ):
         pass
