@@ -149,7 +149,7 @@ def ensure(
         _prepare_machine(source, yes=yes)
         node_image = _make_images(kubernetes, ray, source)
         patches = _patches(testing=testing)
-        config = _kind_config(name, source, patches)
+        config = _kind_config(name, patches)
         inputs = [node_image, str(sealed), json.dumps(config), *(p.read_text() for p in patches)]
         spec = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
         if not _is_usable(cluster, spec):
@@ -276,7 +276,7 @@ def _patches(*, testing: bool) -> list[Path]:
     return sorted([*_PATCHES.glob("*.yaml"), *(_PATCHES.glob("for-tests/*") if testing else ())])
 
 
-def _kind_config(name: str, source: str, patches: list[Path]) -> dict[str, Any]:
+def _kind_config(name: str, patches: list[Path]) -> dict[str, Any]:
     init = {
         "kind": "InitConfiguration",
         "patches": {"directory": "/kind/patches"},
@@ -297,7 +297,7 @@ def _kind_config(name: str, source: str, patches: list[Path]) -> dict[str, Any]:
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "name": name,
-        "networking": {"ipFamily": "ipv4", "disableDefaultCNI": source == "packages"},
+        "networking": {"ipFamily": "ipv4"},
         "nodes": [node],
     }
 
