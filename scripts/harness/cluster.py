@@ -16,11 +16,13 @@ from typing import Any
 import yaml
 
 from harness import debian, engine, gobuild, images
-from harness.console import confirm, out, step, together
+from harness.console import confirm, step, together
 from harness.errors import UserError
+from harness.images import Image
 from harness.paths import PACKAGE, ROOT, STATE
 from harness.process import CommandError, run, succeeds
-from harness.tools import NEWEST_KUBERNETES, modules, tool
+from harness.registry import Registry
+from harness.tools import NEWEST_KUBERNETES, modules, prefer_path, tool
 from harness.tools import ensure as ensure_tools
 
 _LABEL = "ray-testbed"  # marks the Docker networks, and so the clusters, that are ours
@@ -29,7 +31,6 @@ OURS = {_LABEL: hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]}
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 _PATCHES = PACKAGE / "kubeadm-patches"
 _FREE_DISK_GB = 15
-_REGISTRY_TIMEOUT_SECONDS = 5  # for one manifest; where nothing can be reached it may hang
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def existing(kubeconfig: Path) -> Cluster:
     cluster = Cluster(f"the cluster of {kubeconfig}", kubeconfig, None)
     if not kubeconfig.exists():
         raise UserError(f"--kubeconfig {kubeconfig}: there is no such file.")
+    prefer_path()
     ensure_tools("helm", "kubectl")
     try:
         cluster.kubectl("get", "--raw=/readyz", "--request-timeout=10s")
@@ -127,60 +129,63 @@ def ensure(
     *,
     kubernetes: str = NEWEST_KUBERNETES,
     ray: str,
-    source: str = "auto",
+    source: Registry | None = None,
     testing: bool = False,
     yes: bool = False,
 ) -> Cluster:
     """Return the running kind cluster `name` with Ray `ray` in it, creating what is missing.
 
-    `source` says where images come from: 'packages', 'registry', or 'auto' (a registry if one
-    answers). A cluster of packages is always sealed, and so is one for `testing`, whose autoscalers
-    also look more often. A cluster that does not answer, or was made from other inputs, is deleted
-    and created again.
+    `source` says where images come from; None stands for packages. A cluster of packages is always
+    sealed, and so is one for `testing`, whose autoscalers also look more often. A cluster that does
+    not answer, or was made from other inputs, is deleted and created again.
     """
     images.kubernetes_module(kubernetes)  # refuses a version that is not built here
     _check_disk()
-    if source == "auto":
-        source = "registry" if _registry_answers() else "packages"
-        out.print(f"• Images: from {'a registry' if source == 'registry' else 'packages'}")
-    sealed = testing or source == "packages"
+    sealed = testing or source is None
     cluster = Cluster(name, _kubeconfig(name), f"{name}-control-plane")
     with exclusive():
         _prepare_machine(source, yes=yes)
-        node_image = _make_images(kubernetes, ray, source)
+        node_image, loaded = _make_images(kubernetes, ray, source)
         patches = _patches(testing=testing)
         config = _kind_config(name, patches)
         inputs = [node_image, str(sealed), json.dumps(config), *(p.read_text() for p in patches)]
         spec = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
-        if not _is_usable(cluster, spec):
+        usable = _is_usable(cluster, spec)
+        if not usable:
             delete(name)
             _create(cluster, spec, config, node_image, sealed=sealed)
         elif sealed and not _is_sealed(name):  # a restart of the engine or machine drops rules
             _seal(name)
-        if source == "packages":
-            with step(f"Load Ray {ray} into the cluster"):
-                images.load(str(cluster.node), images.ray(ray))
+        for image in loaded:
+            with step(f"Load {image.reference} into the cluster"):
+                images.load(str(cluster.node), image)
+        if not usable:
+            _equip(cluster, sealed=sealed)
     return cluster
 
 
-def _make_images(kubernetes: str, ray: str, source: str) -> str:
-    """Make the tools and images that are missing; return the node image, '' for kind's own."""
+def _make_images(kubernetes: str, ray: str, source: Registry | None) -> tuple[str, list[Image]]:
+    """Make the tools and images that are missing.
+
+    Returns the node image, and what the cluster needs beside it.
+    """
     tools = ("kind", "helm", "kubectl")
-    if source == "registry":
+    if source:
         ensure_tools(*tools)
-        return ""
+        others = (images.metrics_server_reference(), images.ray_reference(ray))
+        node, *loaded = source.pull(source.node, *others)
+        return node.tag, loaded
     together(
         *gobuild.lanes(*modules(*tools), *images.node_modules(kubernetes)),
         images.pending_node_roots() | images.pending_ray(ray),
     )
-    images.ray(ray)
-    return images.node(kubernetes)
+    return images.node(kubernetes), [images.ray(ray)]
 
 
-def _prepare_machine(source: str, *, yes: bool) -> None:
+def _prepare_machine(source: Registry | None, *, yes: bool) -> None:
     """Install packages and start an engine where that is needed, after one question."""
     programs = {}
-    if source == "packages":
+    if source is None:
         if os.geteuid() != 0:
             raise UserError(
                 "Building images from packages needs root (mmdebstrap): run this as root, or use "
@@ -198,7 +203,7 @@ def _prepare_machine(source: str, *, yes: bool) -> None:
     if changes:
         confirm(f"This machine needs some changes: {' and '.join(changes)}. Go ahead?", yes=yes)
     debian.install(packages)
-    engine.ensure()
+    engine.ensure(source.probe if source else engine.build_probe)
 
 
 def delete(name: str) -> bool:
@@ -236,14 +241,6 @@ def _folder(name: str) -> Path:
 
 def _kubeconfig(name: str) -> Path:
     return _folder(name) / "kubeconfig"
-
-
-def _registry_answers() -> bool:
-    """Whether a registry can serve what kind and the chart would pull."""
-    return shutil.which("docker") is not None and all(
-        succeeds(["docker", "manifest", "inspect", image], timeout=_REGISTRY_TIMEOUT_SECONDS)
-        for image in ("kindest/node:latest", "rayproject/ray:latest")
-    )
 
 
 def _check_disk() -> None:
@@ -313,13 +310,15 @@ def _create(
         run(
             [
                 tool("kind"), "create", "cluster", "--config=-", "--wait=120s",
-                f"--kubeconfig={cluster.kubeconfig}",
-                *([f"--image={node_image}"] if node_image else []),
+                f"--kubeconfig={cluster.kubeconfig}", f"--image={node_image}",
             ],
             stdin=yaml.safe_dump(config),
             # A network of its own: sealing it cuts off nobody else's cluster.
             env={"KIND_EXPERIMENTAL_DOCKER_NETWORK": cluster.name},
         )  # fmt: skip
+
+
+def _equip(cluster: Cluster, *, sealed: bool) -> None:
     with step("Install CoreDNS settings and metrics-server"):
         _configure_dns(cluster, sealed=sealed)
         _install_metrics_server(cluster)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from harness import registry
 from harness.console import out
 from harness.errors import UserError
 from harness.process import CommandError
+from harness.registry import Registry
 from harness.tools import NEWEST_KUBERNETES
 
 _DISK_FULL = os.strerror(errno.ENOSPC).lower()  # as Python, Go and the C library say it
@@ -48,10 +50,30 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
         "--images",
         choices=("auto", "packages", "registry"),
         default="auto",
-        help="where images come from: pulled from registries, built from packages, or registries "
-        "if they answer (default)",
+        help="where images come from: pulled from registries, built from packages, or pulled if "
+        "the registry of the node image answers (default)",
+    )
+    parser.add_argument(
+        "--registry",
+        metavar="HOST[:PORT]",
+        help="pull from this mirror of docker.io and registry.k8s.io, with the same repositories",
+    )
+    parser.add_argument(
+        "--node-image",
+        metavar="REF@DIGEST",
+        help="pull this kind node image instead of the one that belongs to --kubernetes",
     )
     add_cluster_choice(parser)
+
+
+def image_source(arguments: argparse.Namespace) -> Registry | None:
+    """What the options of `add_cluster_options` say about images; None stands for packages."""
+    return registry.choose(
+        arguments.images,
+        kubernetes=arguments.kubernetes,
+        mirror=arguments.registry,
+        node_image=arguments.node_image,
+    )
 
 
 def add_cluster_choice(parser: argparse.ArgumentParser) -> None:

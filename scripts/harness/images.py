@@ -80,7 +80,7 @@ def node(kubernetes: str) -> str:
     """Make the kind node image for Kubernetes `kubernetes` ('1.37') and return its tag."""
     together(*gobuild.lanes(*node_modules(kubernetes)), pending_node_roots())
     tag = f"{PREFIX}/node:{_node_key(kubernetes)}"
-    if not _exists(tag):
+    if not exists(tag):
         with step("Assemble the kind node image"):
             _assemble_node(kubernetes, tag)
     return tag
@@ -89,7 +89,7 @@ def node(kubernetes: str) -> str:
 def ray(version: str) -> Image:
     """Make the Ray image of `version`, for example '2.60.0'."""
     image = _ray(version)
-    if not _exists(image.tag):
+    if not exists(image.tag):
         together(pending_ray(version))
         with step(f"Build the Ray {version} image"), scratch(_cache()) as context:
             # Links, not copies: these are some 200 MB.
@@ -103,7 +103,17 @@ def ray(version: str) -> Image:
 def _ray(version: str) -> Image:
     inputs = (_ray_lock(version).read_text(), (RAY_FILES / "Dockerfile").read_text())
     key = _digest(_root_tag("python"), *inputs)
-    return Image(f"{PREFIX}/ray:{version}-{key}", f"docker.io/rayproject/ray:{version}")
+    return Image(f"{PREFIX}/ray:{version}-{key}", ray_reference(version))
+
+
+def ray_reference(version: str) -> str:
+    """What the chart calls the image of Ray `version`."""
+    return f"docker.io/rayproject/ray:{version}"
+
+
+def metrics_server_reference() -> str:
+    """What the chart of metrics-server calls its image."""
+    return f"registry.k8s.io/metrics-server/metrics-server:{gobuild.version('metrics-server')}"
 
 
 def _ray_lock(version: str) -> Path:
@@ -131,13 +141,13 @@ def _pending_roots(*names: str) -> Work:
     return {
         f"Debian root: {name}": partial(_root, name)
         for name in names
-        if not _exists(_root_tag(name))
+        if not exists(_root_tag(name))
     }
 
 
 def pending_ray(version: str) -> Work:
     """What is left to make before the Ray image can be built."""
-    if _exists(_ray(version).tag):
+    if exists(_ray(version).tag):
         return {}
     lock = _ray_lock(version)
     work: Work = {}
@@ -152,7 +162,7 @@ def _root_tag(name: str) -> str:
 
 def _root(name: str) -> str:
     tag = _root_tag(name)
-    if not _exists(tag):
+    if not exists(tag):
         with scratch(_cache()) as temporary:
             archive = temporary / "root.tar"
             debian.root_tarball(archive, _ROOTS[name])
@@ -198,7 +208,7 @@ def _program_tag(name: str, module: str) -> str:
 
 def _program_image(name: str, module: str, program: str) -> str:
     tag = _program_tag(name, module)
-    if not _exists(tag):
+    if not exists(tag):
         path = f"/usr/local/bin/{name}"
         import_programs(
             tag,
@@ -211,7 +221,7 @@ def _program_image(name: str, module: str, program: str) -> str:
 
 def _kube_proxy_image(module: str) -> str:
     tag = _program_tag("kube-proxy", module)
-    if not _exists(tag):
+    if not exists(tag):
         with scratch(_cache()) as context:
             shutil.copy2(gobuild.build(module) / "kube-proxy", context)
             dockerfile = context / "Dockerfile"
@@ -268,7 +278,7 @@ def _preloaded(module: str) -> list[Image]:
     tags["kube-proxy"] = _kube_proxy_image(module)
     references = [
         *listed.split(),
-        f"registry.k8s.io/metrics-server/metrics-server:{gobuild.version('metrics-server')}",
+        metrics_server_reference(),
         "docker.io/rancher/local-path-provisioner:" + gobuild.version("local-path-provisioner"),
     ]
     named = [Image(tags[ref.rpartition(":")[0].rpartition("/")[2]], ref) for ref in references]
@@ -356,7 +366,8 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _exists(tag: str) -> bool:
+def exists(tag: str) -> bool:
+    """Whether the engine has an image of that name."""
     return succeeds(["docker", "image", "inspect", tag])
 
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from harness import cluster as clusters
 from harness import lint
 from harness.cluster import Cluster
-from harness.command import add_cluster_options, main
+from harness.command import add_cluster_options, image_source, main
 from harness.console import out
 from harness.errors import UserError
 from harness.paths import BIN, CHART, REPORTS, ROOT
@@ -28,8 +28,14 @@ from harness.up import ray_version
 
 # Scenarios mostly wait; tests/e2e/budget.py keeps those that run within what the node has.
 _E2E_WORKERS = 5
-# What needs no cluster is one run.
-_FOLDERS = {"render": ["tests/render", "tests/harness"], "e2e": ["tests/e2e"]}
+# What needs no cluster is one run; its slow tests are another, for they have the machine to
+# themselves.
+_FOLDERS = {
+    "render": ["tests/render", "tests/harness"],
+    "e2e": ["tests/e2e"],
+    "slow": ["tests/render", "tests/harness"],
+}
+_QUICK = ["-m", "not slow"]
 
 _closing_lines: list[str] = []
 
@@ -42,13 +48,21 @@ def run() -> None:
     )
     parts: dict[str, Callable[[], None]] = {
         "lint": lint.run,
-        "render": lambda: _render(arguments, pytest_arguments),
+        "render": lambda: _render(pytest_arguments),
         "ct": lambda: _ct(arguments),
         "e2e": lambda: _e2e(arguments, pytest_arguments),
+        "slow": lambda: _pytest("slow", ["-m", "slow", *pytest_arguments]),
     }
-    whole = arguments.part in (None, "full")
+    everything = list(parts)
+    chosen = {"full": everything, None: everything[:-1]}.get(arguments.part, [arguments.part])
+    if {"ct", "e2e"} & set(chosen):
+        # Before the first tool is built: it may be one to be taken from PATH.
+        if arguments.kubeconfig:
+            clusters.existing(arguments.kubeconfig)
+        else:
+            image_source(arguments)
     failed = []
-    for name in parts if whole else [arguments.part]:
+    for name in chosen:
         out.rule(f"[bold]{name}")
         try:
             parts[name]()
@@ -67,16 +81,17 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("full", "lint", "render", "ct", "e2e"),
-        help="default: everything but the slow tests, which `full` adds",
+        choices=("full", "lint", "render", "ct", "e2e", "slow"),
+        help="default: everything but the slow tests, which `full` adds; `slow` are those of them "
+        "that are not e2e",
     )
     add_cluster_options(parser)
     return parser.parse_known_args()
 
 
-def _render(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
+def _render(pytest_arguments: list[str]) -> None:
     ensure("helm", "helm3")
-    _pytest("render", ["--numprocesses=auto", *_selection(arguments), *pytest_arguments])
+    _pytest("render", ["--numprocesses=auto", *_QUICK, *pytest_arguments])
 
 
 def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
@@ -89,15 +104,11 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
                 f"--numprocesses={_E2E_WORKERS}",
                 "--verbose",  # a line when a scenario begins and one when it ends
                 "--dist=worksteal",  # scenarios last from seconds to minutes
-                *_selection(arguments),
+                *([] if arguments.part == "full" else _QUICK),
                 *pytest_arguments,
             ],
             TESTBED_NODE=cluster.node or "",
         )
-
-
-def _selection(arguments: argparse.Namespace) -> list[str]:
-    return [] if arguments.part == "full" else ["-m", "not slow"]
 
 
 def _ct(arguments: argparse.Namespace) -> None:
@@ -126,7 +137,7 @@ def _cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
             clusters.for_tests(arguments.name),
             kubernetes=arguments.kubernetes,
             ray=ray_version(),
-            source=arguments.images,
+            source=image_source(arguments),
             testing=True,
             yes=arguments.yes,
         )
