@@ -280,6 +280,19 @@ def test_the_newest_node_image_is_the_one_of_the_pinned_kind() -> None:
     assert f'"{NODES[tools.NEWEST_KUBERNETES].removeprefix("docker.io/")}"' in default
 
 
+def test_an_image_that_cannot_be_pulled_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho no basic auth credentials >&2\nexit 1\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    private = Registry(NODES["1.37"], "harbor.example.com")
+    sentence = r"(?s)harbor\.example\.com/rayproject/ray:2\.60\.0 cannot be pulled.*no basic auth"
+    with pytest.raises(UserError, match=sentence):
+        private.pull("docker.io/rayproject/ray:2.60.0")
+
+
 # --- tools -----------------------------------------------------------------------------------
 
 

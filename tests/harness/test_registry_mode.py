@@ -148,6 +148,7 @@ def brought_up(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Run(report, built.read_text() if built.exists() else "", pulled)
     finally:
         run([checkout / "scripts" / "down", f"--name={NAME}"], env=environment)
+        shutil.rmtree(checkout)  # pytest would keep three of them, each with its environment
         for reference in _references(pulled):
             succeeds(["docker", "image", "rm", _tag(pulled.source(reference))])
 
