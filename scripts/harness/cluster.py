@@ -145,7 +145,7 @@ def ensure(
     cluster = Cluster(name, _kubeconfig(name), f"{name}-control-plane")
     with exclusive():
         _prepare_machine(source, yes=yes)
-        node_image, loaded = _make_images(kubernetes, ray, source)
+        node_image, loaded = _make_images(kubernetes, ray, source, testing=testing)
         patches = _patches(testing=testing)
         config = _kind_config(name, patches)
         inputs = [node_image, str(sealed), json.dumps(config), *(p.read_text() for p in patches)]
@@ -164,7 +164,9 @@ def ensure(
     return cluster
 
 
-def _make_images(kubernetes: str, ray: str, source: Registry | None) -> tuple[str, list[Image]]:
+def _make_images(
+    kubernetes: str, ray: str, source: Registry | None, *, testing: bool = False
+) -> tuple[str, list[Image]]:
     """Make the tools and images that are missing.
 
     Returns the node image, and what the cluster needs beside it.
@@ -172,14 +174,18 @@ def _make_images(kubernetes: str, ray: str, source: Registry | None) -> tuple[st
     tools = ("kind", "helm", "kubectl")
     if source:
         ensure_tools(*tools)
-        others = (images.metrics_server_reference(), images.ray_reference(ray))
-        node, *loaded = source.pull(source.node, *others)
+        others = [images.metrics_server_reference(), images.ray_reference(ray)]
+        node, *loaded = source.pull(
+            source.node, *others, *([images.REDIS_REFERENCE] if testing else [])
+        )
         return node.tag, loaded
     together(
         *gobuild.lanes(*modules(*tools), *images.node_modules(kubernetes)),
-        images.pending_node_roots() | images.pending_ray(ray),
+        images.pending_node_roots()
+        | images.pending_ray(ray)
+        | (images.pending_redis() if testing else {}),
     )
-    return images.node(kubernetes), [images.ray(ray)]
+    return images.node(kubernetes), [images.ray(ray), *([images.redis()] if testing else [])]
 
 
 def _prepare_machine(source: Registry | None, *, yes: bool) -> None:

@@ -40,6 +40,7 @@ _ROOTS = {
     "python": (
         "ca-certificates", "libpython3.11-testsuite", "procps", "python3", "python3-venv", "wget",
     ),
+    "redis": ("redis-server",),
 }  # fmt: skip
 
 # Modules whose programs become images of nothing else: image name -> (module, program).
@@ -73,7 +74,9 @@ def kubernetes_module(kubernetes: str) -> str:
     return module
 
 
-# --- the two images that the cluster needs ---------------------------------------------------
+REDIS_REFERENCE = "docker.io/library/redis:7"  # Debian's, which starts as that one does
+
+# --- the images that the cluster needs -------------------------------------------------------
 
 
 def node(kubernetes: str) -> str:
@@ -98,6 +101,11 @@ def ray(version: str) -> Image:
             dockerfile = RAY_FILES / "Dockerfile"
             _docker_build(dockerfile, context, image.tag, root=_root_tag("python"))
     return image
+
+
+def redis() -> Image:
+    """Make the Redis image of the tests: `redis-server` and `redis-cli` on PATH."""
+    return Image(_root("redis"), REDIS_REFERENCE)
 
 
 def _ray(version: str) -> Image:
@@ -143,6 +151,11 @@ def _pending_roots(*names: str) -> Work:
         for name in names
         if not exists(_root_tag(name))
     }
+
+
+def pending_redis() -> Work:
+    """The Debian root that is left to make before the Redis image is there."""
+    return _pending_roots("redis")
 
 
 def pending_ray(version: str) -> Work:

@@ -49,6 +49,17 @@ def testbed(pytestconfig: pytest.Config) -> Cluster:
     return Cluster("e2e", kubeconfig, os.environ.get("TESTBED_NODE") or None)
 
 
+@pytest.fixture(scope="session")
+def own_cluster(testbed: Cluster) -> Cluster:
+    """The cluster under test; skips the test where it is not the harness's own.
+
+    Of a higher scope than a share of the cluster, so that nobody waits for one in order to skip.
+    """
+    if testbed.node is None:
+        pytest.skip("this is about the harness's own cluster, and the cluster here is another's")
+    return testbed
+
+
 @pytest.fixture
 def api(testbed: Cluster) -> client.ApiClient:
     """The Kubernetes API."""
