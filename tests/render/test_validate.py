@@ -156,7 +156,7 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     (
         "volume with the chart's name",
         {"head": {"volumes": [{"name": "shm", "emptyDir": {}}]}},
-        "head.volumes has a volume called shm, a name that the chart uses itself",
+        "head.volumes has an entry called shm, a name that the chart uses itself",
     ),
     (
         "mount in the chart's place",
