@@ -4,6 +4,8 @@ Ways in from outside: the same two for the dashboard and for Ray Serve.
   include "ray-cluster.ingress" $route
   include "ray-cluster.httpRoute" $route
 
+  include "ray-cluster.routeHosts" .Values.dashboard                             addresses, with spaces in between
+
   $route := dict "ctx" $ "component" "head" "name" $name "port" "dashboard" "values" .Values.dashboard.ingress
 
 "name" is both the object's and its Service's; "port" is one of `ports`, and the name of the Service's port.
@@ -56,4 +58,18 @@ spec:
     {{- range default (list dict) .values.rules }}
     {{- list (merge (dict "backendRefs" $backends) .) | toYaml | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* The addresses at which something can be reached from outside, for people. */}}
+{{- define "ray-cluster.routeHosts" -}}
+{{- if .ingress.enabled -}}
+{{- range .ingress.hosts -}}
+{{ printf "%s://%s " (empty $.ingress.tls | ternary "http" "https") .host }}
+{{- end -}}
+{{- end -}}
+{{- if .httpRoute.enabled -}}
+{{- range default (list "<gateway>") .httpRoute.hostnames -}}
+{{ printf "http://%s " . }}
+{{- end -}}
+{{- end -}}
 {{- end -}}

@@ -228,7 +228,7 @@ remove it
 {{- $resources := default dict .values.resources -}}
 {{- $limit := include "ray-cluster.ray.gpus" (dict "numGpus" "auto" "resources" $resources) | int -}}
 {{- if and (gt (int .values.numGpus) $limit) (not $resources.claims) }}
-{{ .path }}.numGpus is {{ int .values.numGpus }}, but {{ .path }}.resources.limits {{ $limit | ternary (printf "has %d" $limit) "has no GPU" }}: set a limit such as nvidia.com/gpu, and leave numGpus at auto.
+{{ .path }}.numGpus is {{ int .values.numGpus }}, but {{ .path }}.resources.limits {{ gt $limit 0 | ternary (printf "has %d" $limit) "has no GPU" }}: set a limit such as nvidia.com/gpu, and leave numGpus at auto.
 {{- end }}
 {{- end -}}
 
