@@ -210,6 +210,14 @@ def test_pod_field_is_passed_through(field: str, value: Any) -> None:
     assert pod(head(template({"head": {field: value}})))[field] == value
 
 
+def test_pod_in_the_machines_network_still_finds_services() -> None:
+    assert pod(head(template({"head": {"hostNetwork": True}})))["dnsPolicy"] == (
+        "ClusterFirstWithHostNet"
+    )
+    values = {"hostNetwork": True, "dnsPolicy": "Default"}
+    assert pod(head(template({"head": values})))["dnsPolicy"] == "Default"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

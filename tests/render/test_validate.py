@@ -217,6 +217,19 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "head.numGpus is 3, but head.resources.limits has 2: set a limit such as nvidia.com/gpu",
     ),
     (
+        "nodes of different versions",
+        worker(image={"tag": "2.59.0-gpu"}),
+        "workerGroups.default.image.tag is 2.59.0-gpu, but the cluster's Ray is 2.60.0",
+    ),
+    (
+        "volume with two sources",
+        {
+            "worker": {"objectSpilling": {"volume": {"hostPath": {"path": "/mnt"}}}},
+            **worker(objectSpilling={"volume": {"ephemeral": {}}}),
+        },
+        "workerGroups.default.objectSpilling.volume comes to ephemeral and hostPath together",
+    ),
+    (
         "update that cannot succeed",
         worker(minReadySeconds=600),
         "workerGroups.default.minReadySeconds is 600, but must be less than "

@@ -65,6 +65,10 @@ imagePullSecrets:
 {{ toYaml (dict $field $value) }}
 {{- end }}
 {{- end }}
+{{- if and .values.hostNetwork (not .values.dnsPolicy) }}
+# By default such a pod asks the machine's DNS, which does not know the head's name.
+dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
 {{- $constraints := list }}
 {{- range .values.topologySpreadConstraints }}
 {{- /* Without a selector a constraint counts no pods: those of the same component and group are what is meant. */}}
@@ -108,8 +112,8 @@ It has the head's resources, so that it adds nothing to what the pod requests.
 {{- $persistence := default dict .values.persistence -}}
 {{- if and $persistence.enabled (not (kindIs "invalid" $persistence.keepSessions)) -}}
 - name: remove-old-sessions
-  image: {{ include "ray-cluster.image" .ctx | quote }}
-  imagePullPolicy: {{ .ctx.Values.image.pullPolicy }}
+  image: {{ include "ray-cluster.image" . | quote }}
+  imagePullPolicy: {{ (include "ray-cluster.imageOf" . | fromJson).pullPolicy }}
   command: [python, -c]
   args:
     - {{ .ctx.Files.Get "files/remove_old_sessions.py" | quote }}
@@ -131,8 +135,8 @@ It has the head's resources, so that it adds nothing to what the pod requests.
 
 {{- define "ray-cluster.rayContainer" -}}
 - name: ray-{{ .component }}
-  image: {{ include "ray-cluster.image" .ctx | quote }}
-  imagePullPolicy: {{ .ctx.Values.image.pullPolicy }}
+  image: {{ include "ray-cluster.image" . | quote }}
+  imagePullPolicy: {{ (include "ray-cluster.imageOf" . | fromJson).pullPolicy }}
   command: [ray, start]
   args:
     {{- include "ray-cluster.ray.args" . | trim | nindent 4 }}

@@ -3,6 +3,7 @@ Ray itself: its version, the flags of `ray start`, and its environment. What dif
 nowhere else.
 
   include "ray-cluster.ray.version" $                                            2.60.0, or empty when nothing tells
+  include "ray-cluster.ray.versionOf" $image                                     what an image's own values tell
   include "ray-cluster.ray.args" $node                                           list of `ray start` arguments
   include "ray-cluster.ray.env" $node                                            list of environment variables
   include "ray-cluster.ray.managedFlags" $ | fromYaml                            flags that users may not set, see below
@@ -26,14 +27,17 @@ The version in the image: rayVersion, or the tag if it looks like one (2.60.0, 2
 image is used. A digest and a tag of one's own tell nothing: then this is empty, and _validate.tpl asks for rayVersion.
 */}}
 {{- define "ray-cluster.ray.version" -}}
-{{- $image := .Values.image -}}
 {{- if .Values.rayVersion -}}
 {{- .Values.rayVersion -}}
-{{- else if $image.tag -}}
-{{- regexFind `^[0-9]+\.[0-9]+\.[0-9]+(-|$)` $image.tag | trimSuffix "-" -}}
-{{- else if not $image.digest -}}
+{{- else if .Values.image.tag -}}
+{{- include "ray-cluster.ray.versionOf" .Values.image -}}
+{{- else if not .Values.image.digest -}}
 {{- .Chart.AppVersion -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "ray-cluster.ray.versionOf" -}}
+{{- regexFind `^[0-9]+\.[0-9]+\.[0-9]+(-|$)` (default "" .tag) | trimSuffix "-" -}}
 {{- end -}}
 
 {{/*

@@ -56,7 +56,7 @@ the release's name makes a Service called {{ $name }}, but a Service's name star
 {{- $version := include "ray-cluster.ray.version" . -}}
 {{- $minimum := include "ray-cluster.ray.minimumVersion" . -}}
 {{- if not $version }}
-rayVersion is empty, and {{ include "ray-cluster.image" . }} does not tell which Ray it contains: set rayVersion, for example "{{ .Chart.AppVersion }}".
+rayVersion is empty, and {{ include "ray-cluster.image" (dict "ctx" . "values" dict) }} does not tell which Ray it contains: set rayVersion, for example "{{ .Chart.AppVersion }}".
 {{- else if not (semverCompare (printf ">=%s" $minimum) $version) }}
 Ray {{ $version }} is too old, this chart needs {{ $minimum }} or newer: choose another image.tag, or correct rayVersion.
 {{- end }}
@@ -114,7 +114,9 @@ head.numCpus is 0, and {{ empty .groups | ternary "there is no worker group" "so
 {{- define "ray-cluster.validate.node" -}}
 {{ include "ray-cluster.validate.labels" (dict "path" (printf "%s." .path) "values" .values) }}
 {{ include "ray-cluster.validate.memory" . }}
+{{ include "ray-cluster.validate.image" . }}
 {{ include "ray-cluster.validate.gpus" . }}
+{{ include "ray-cluster.validate.spilling" . }}
 {{ include "ray-cluster.validate.deployment" . }}
 {{ include "ray-cluster.validate.budget" . }}
 {{ include "ray-cluster.validate.pause" . }}
@@ -220,6 +222,22 @@ remove it
 {{- $grace := .values.terminationGracePeriodSeconds -}}
 {{- if and (not (kindIs "invalid" $grace)) (le (int $grace) (int .values.drain.timeoutSeconds)) }}
 {{ .path }}.terminationGracePeriodSeconds is {{ $grace }}, but must be greater than {{ .path }}.drain.timeoutSeconds, which is {{ .values.drain.timeoutSeconds }}: Kubernetes would kill a worker that still drains. Remove it, and the chart derives it.
+{{- end }}
+{{- end -}}
+
+{{/* Nodes of different versions do not find together. */}}
+{{- define "ray-cluster.validate.image" -}}
+{{- $version := include "ray-cluster.ray.version" .ctx -}}
+{{- $own := include "ray-cluster.ray.versionOf" (default dict .values.image) -}}
+{{- if and $own $version (ne $own $version) }}
+{{ .path }}.image.tag is {{ .values.image.tag }}, but the cluster's Ray is {{ $version }}: all nodes need the same version, choose another tag.
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.spilling" -}}
+{{- $sources := keys (default dict .values.objectSpilling.volume) | sortAlpha -}}
+{{- if gt (len $sources) 1 }}
+{{ .path }}.objectSpilling.volume comes to {{ join " and " $sources }} together, but a volume has one source: set the other to null.
 {{- end }}
 {{- end -}}
 
