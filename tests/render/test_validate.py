@@ -230,6 +230,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "workerGroups.default.objectSpilling.volume comes to ephemeral and hostPath together",
     ),
     (
+        "log that rotates all the time",
+        {"logRotation": {"maxSize": "100m"}},
+        "logRotation.maxSize comes to 1 bytes, less than a log needs: write at least 1Mi",
+    ),
+    (
         "update that cannot succeed",
         worker(minReadySeconds=600),
         "workerGroups.default.minReadySeconds is 600, but must be less than "

@@ -13,6 +13,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.labels" (dict "path" "" "values" (pick .Values "commonLabels")) }}
 {{ include "ray-cluster.validate.labels" (dict "path" "serviceAccount." "values" .Values.serviceAccount) }}
 {{ include "ray-cluster.validate.serviceAccount" .Values.serviceAccount }}
+{{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
 {{ include "ray-cluster.validate.version" . }}
 {{ include "ray-cluster.validate.ports" .Values.ports }}
 {{ include "ray-cluster.validate.faultTolerance" .Values.gcsFaultTolerance }}
@@ -282,6 +283,14 @@ serviceAccount.automount is true, but there is no account of its own to take a t
 {{- end }}
 {{- if and .annotations (not .create) }}
 serviceAccount.annotations are set, but the chart makes no account: set serviceAccount.create, or annotate the account yourself.
+{{- end }}
+{{- end -}}
+
+{{/* A suffix that is missing (100) or wrong (100m) is a quantity as well, and would rotate a log with every line. */}}
+{{- define "ray-cluster.validate.logRotation" -}}
+{{- $size := include "ray-cluster.bytes" .maxSize -}}
+{{- if lt (float64 (default 0 $size)) 1048576.0 }}
+logRotation.maxSize comes to {{ default 0 $size }} bytes, less than a log needs: write at least 1Mi.
 {{- end }}
 {{- end -}}
 
