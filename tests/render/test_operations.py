@@ -132,6 +132,12 @@ def test_spilling_volume_can_be_a_claim() -> None:
     assert rendered == {"name": "object-spilling", "ephemeral": claim}
 
 
+def test_group_without_a_volume_does_not_take_the_heads_directory() -> None:
+    objects = template({"head": {"objectSpilling": {"enabled": True}}})
+    assert flags(head(objects))["object-spilling-directory"] == SPILLING
+    assert flags(worker(objects))["object-spilling-directory"] == "/tmp/ray/object-spilling"  # noqa: S108
+
+
 def test_one_group_can_spill_elsewhere() -> None:
     groups = {"default": {}, "big": {"objectSpilling": {"enabled": True}}}
     objects = template({"workerGroups": groups})

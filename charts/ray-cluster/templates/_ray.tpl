@@ -70,6 +70,9 @@ runtime-env-agent-port: {{ .runtimeEnvAgent | quote }}
 {{- end }}
 {{- if .values.objectSpilling.enabled }}
 object-spilling-directory: {{ include "ray-cluster.ray.spillingDirectory" . }}
+{{- else if .ctx.Values.head.objectSpilling.enabled }}
+# A worker that names no directory takes the head's, where it has no volume, and does not start.
+object-spilling-directory: /tmp/ray/object-spilling
 {{- end }}
 {{- with .values.rayLabels }}
 {{- $labels := list }}
