@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,16 +16,21 @@ from typing import Any
 import yaml
 
 from harness import debian, engine, gobuild, images
-from harness.console import confirm, out, step, together
+from harness.console import confirm, step, together
 from harness.errors import UserError
-from harness.paths import PACKAGE, STATE
+from harness.images import Image
+from harness.paths import PACKAGE, ROOT, STATE
 from harness.process import CommandError, run, succeeds
-from harness.tools import NEWEST_KUBERNETES, modules, tool
+from harness.registry import Registry
+from harness.tools import NEWEST_KUBERNETES, modules, prefer_path, tool
 from harness.tools import ensure as ensure_tools
 
 _LABEL = "ray-testbed"  # marks the Docker networks, and so the clusters, that are ours
+# Marks the namespaces that the tests of this checkout make, in whichever cluster.
+OURS = {_LABEL: hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]}
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+_PATCHES = PACKAGE / "kubeadm-patches"
 _FREE_DISK_GB = 15
-_REGISTRY_TIMEOUT_SECONDS = 5  # for one manifest; where nothing can be reached it may hang
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ def existing(kubeconfig: Path) -> Cluster:
     cluster = Cluster(f"the cluster of {kubeconfig}", kubeconfig, None)
     if not kubeconfig.exists():
         raise UserError(f"--kubeconfig {kubeconfig}: there is no such file.")
+    prefer_path()
     ensure_tools("helm", "kubectl")
     try:
         cluster.kubectl("get", "--raw=/readyz", "--request-timeout=10s")
@@ -65,12 +72,54 @@ def existing(kubeconfig: Path) -> Cluster:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until no other command of this checkout changes its clusters or caches."""
-    STATE.mkdir(exist_ok=True)
-    with (STATE / "lock").open("w") as lock:
+    with _locked(STATE / "lock", "Wait for another command of this checkout"):
+        yield
+
+
+@contextmanager
+def tested(cluster: Cluster) -> Iterator[None]:
+    """Have `cluster` for one run of tests, without what an interrupted run left in it."""
+    with _locked(locks(cluster) / "lock", "Wait for another test run of this checkout"):
+        remove_leftovers(cluster)
+        yield
+
+
+def remove_leftovers(cluster: Cluster) -> None:
+    """Delete the namespaces that interrupted tests of this checkout left in `cluster`."""
+    own = ",".join(f"{key}={value}" for key, value in OURS.items())
+    if left := cluster.kubectl("get", "namespaces", f"--selector={own}", "--output=name"):
+        with step("Remove what an interrupted test run left"):
+            cluster.kubectl("delete", *left.split(), "--timeout=300s")
+
+
+@contextmanager
+def namespace(cluster: Cluster, topic: str) -> Iterator[str]:
+    """A namespace of this run's own that enforces the *restricted* Pod Security Standard."""
+    name = f"{topic}-{secrets.token_hex(2)}"
+    labels = OURS | RESTRICTED
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    cluster.kubectl("create", "-f", "-", stdin=yaml.safe_dump(made))
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name)
+
+
+def locks(cluster: Cluster) -> Path:
+    """The folder where test processes agree on how they share `cluster`."""
+    digest = hashlib.sha256(cluster.kubeconfig.read_bytes()).hexdigest()[:16]
+    return STATE / "locks" / digest
+
+
+@contextmanager
+def _locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock file `path`; the kernel frees it when this process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with step("Wait for another command of this checkout"):
+            with step(waiting):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -80,57 +129,69 @@ def ensure(
     *,
     kubernetes: str = NEWEST_KUBERNETES,
     ray: str,
-    source: str = "auto",
-    seal: bool = False,
+    source: Registry | None = None,
+    testing: bool = False,
     yes: bool = False,
 ) -> Cluster:
     """Return the running kind cluster `name` with Ray `ray` in it, creating what is missing.
 
-    `source` says where images come from: 'packages', 'registry', or 'auto' (a registry if one
-    answers). A cluster of packages is always sealed, another if `seal` is set. A cluster that does
+    `source` says where images come from; None stands for packages. A cluster of packages is always
+    sealed, and so is one for `testing`, whose autoscalers also look more often. A cluster that does
     not answer, or was made from other inputs, is deleted and created again.
     """
     images.kubernetes_module(kubernetes)  # refuses a version that is not built here
     _check_disk()
-    if source == "auto":
-        source = "registry" if _registry_answers() else "packages"
-        out.print(f"• Images: from {'a registry' if source == 'registry' else 'packages'}")
-    sealed = seal or source == "packages"
+    sealed = testing or source is None
     cluster = Cluster(name, _kubeconfig(name), f"{name}-control-plane")
     with exclusive():
         _prepare_machine(source, yes=yes)
-        node_image = _make_images(kubernetes, ray, source)
-        config = _kind_config(name, source)
-        spec = hashlib.sha256(f"{node_image}{sealed}{json.dumps(config)}".encode()).hexdigest()[:16]
-        if not _is_usable(cluster, spec):
+        node_image, loaded = _make_images(kubernetes, ray, source, testing=testing)
+        patches = _patches(testing=testing)
+        config = _kind_config(name, patches)
+        inputs = [node_image, str(sealed), json.dumps(config), *(p.read_text() for p in patches)]
+        spec = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
+        usable = _is_usable(cluster, spec)
+        if not usable:
             delete(name)
             _create(cluster, spec, config, node_image, sealed=sealed)
         elif sealed and not _is_sealed(name):  # a restart of the engine or machine drops rules
             _seal(name)
-        if source == "packages":
-            with step(f"Load Ray {ray} into the cluster"):
-                images.load(str(cluster.node), images.ray(ray))
+        for image in loaded:
+            with step(f"Load {image.reference} into the cluster"):
+                images.load(str(cluster.node), image)
+        if not usable:
+            _equip(cluster, sealed=sealed)
     return cluster
 
 
-def _make_images(kubernetes: str, ray: str, source: str) -> str:
-    """Make the tools and images that are missing; return the node image, '' for kind's own."""
+def _make_images(
+    kubernetes: str, ray: str, source: Registry | None, *, testing: bool = False
+) -> tuple[str, list[Image]]:
+    """Make the tools and images that are missing.
+
+    Returns the node image, and what the cluster needs beside it.
+    """
     tools = ("kind", "helm", "kubectl")
-    if source == "registry":
+    if source:
         ensure_tools(*tools)
-        return ""
+        others = [images.metrics_server_reference(), images.ray_reference(ray)]
+        node, *loaded = source.pull(
+            source.node, *others, *([images.REDIS_REFERENCE] if testing else [])
+        )
+        return node.tag, loaded
     together(
         *gobuild.lanes(*modules(*tools), *images.node_modules(kubernetes)),
-        images.pending_node_roots() | images.pending_ray(ray),
+        images.pending_node_roots()
+        | images.pending_ray(ray)
+        | (images.pending_redis() if testing else {}),
     )
-    images.ray(ray)
-    return images.node(kubernetes)
+    return images.node(kubernetes), [images.ray(ray), *([images.redis()] if testing else [])]
 
 
-def _prepare_machine(source: str, *, yes: bool) -> None:
+def _prepare_machine(source: Registry | None, *, yes: bool) -> None:
     """Install packages and start an engine where that is needed, after one question."""
     programs = {}
-    if source == "packages":
+    if source is None:
         if os.geteuid() != 0:
             raise UserError(
                 "Building images from packages needs root (mmdebstrap): run this as root, or use "
@@ -148,7 +209,7 @@ def _prepare_machine(source: str, *, yes: bool) -> None:
     if changes:
         confirm(f"This machine needs some changes: {' and '.join(changes)}. Go ahead?", yes=yes)
     debian.install(packages)
-    engine.ensure()
+    engine.ensure(source.probe if source else engine.build_probe)
 
 
 def delete(name: str) -> bool:
@@ -157,6 +218,7 @@ def delete(name: str) -> bool:
     Raises UserError for a cluster of that name that the harness did not make.
     """
     if not engine.answers():
+        _unseal(name)
         return False
     containers = run(
         ["docker", "ps", "--all", "--quiet", f"--filter=label=io.x-k8s.kind.cluster={name}"]
@@ -168,6 +230,7 @@ def delete(name: str) -> bool:
             f"There is a kind cluster called {name} that was not made here: choose another --name."
         )
     if not networks:
+        _unseal(name)  # rules may outlive what they were made for
         return False
     with step(f"Delete the cluster {name}"):
         if containers:
@@ -184,14 +247,6 @@ def _folder(name: str) -> Path:
 
 def _kubeconfig(name: str) -> Path:
     return _folder(name) / "kubeconfig"
-
-
-def _registry_answers() -> bool:
-    """Whether a registry can serve what kind and the chart would pull."""
-    return shutil.which("docker") is not None and all(
-        succeeds(["docker", "manifest", "inspect", image], timeout=_REGISTRY_TIMEOUT_SECONDS)
-        for image in ("kindest/node:latest", "rayproject/ray:latest")
-    )
 
 
 def _check_disk() -> None:
@@ -220,7 +275,11 @@ def _is_usable(cluster: Cluster, spec: str) -> bool:
     )
 
 
-def _kind_config(name: str, source: str) -> dict[str, Any]:
+def _patches(*, testing: bool) -> list[Path]:
+    return sorted([*_PATCHES.glob("*.yaml"), *(_PATCHES.glob("for-tests/*") if testing else ())])
+
+
+def _kind_config(name: str, patches: list[Path]) -> dict[str, Any]:
     init = {
         "kind": "InitConfiguration",
         "patches": {"directory": "/kind/patches"},
@@ -232,11 +291,8 @@ def _kind_config(name: str, source: str) -> dict[str, Any]:
     node = {
         "role": "control-plane",
         "extraMounts": [
-            {
-                "hostPath": str(PACKAGE / "kubeadm-patches"),
-                "containerPath": "/kind/patches",
-                "readOnly": True,
-            }
+            {"hostPath": str(p), "containerPath": f"/kind/patches/{p.name}", "readOnly": True}
+            for p in patches
         ],
         "kubeadmConfigPatches": [yaml.safe_dump(patch) for patch in (init, kubelet)],
     }
@@ -244,7 +300,7 @@ def _kind_config(name: str, source: str) -> dict[str, Any]:
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "name": name,
-        "networking": {"ipFamily": "ipv4", "disableDefaultCNI": source == "packages"},
+        "networking": {"ipFamily": "ipv4"},
         "nodes": [node],
     }
 
@@ -260,13 +316,15 @@ def _create(
         run(
             [
                 tool("kind"), "create", "cluster", "--config=-", "--wait=120s",
-                f"--kubeconfig={cluster.kubeconfig}",
-                *([f"--image={node_image}"] if node_image else []),
+                f"--kubeconfig={cluster.kubeconfig}", f"--image={node_image}",
             ],
             stdin=yaml.safe_dump(config),
             # A network of its own: sealing it cuts off nobody else's cluster.
             env={"KIND_EXPERIMENTAL_DOCKER_NETWORK": cluster.name},
         )  # fmt: skip
+
+
+def _equip(cluster: Cluster, *, sealed: bool) -> None:
     with step("Install CoreDNS settings and metrics-server"):
         _configure_dns(cluster, sealed=sealed)
         _install_metrics_server(cluster)
@@ -274,7 +332,11 @@ def _create(
 
 
 def _configure_dns(cluster: Cluster, *, sealed: bool) -> None:
-    """One small CoreDNS; in a sealed cluster without upstream, so that foreign names fail fast."""
+    """One small CoreDNS; in a sealed cluster without upstream, so that foreign names fail fast.
+
+    Names of the cluster are not cached, as kubeadm has it: else workers that ask before the head
+    has an address would be told for 30 s that it has none.
+    """
     upstream = "" if sealed else "forward . /etc/resolv.conf\n"
     corefile = f""".:53 {{
     errors
@@ -287,7 +349,10 @@ def _configure_dns(cluster: Cluster, *, sealed: bool) -> None:
         fallthrough in-addr.arpa ip6.arpa
         ttl 30
     }}
-    {upstream}cache 30
+    {upstream}cache 30 {{
+        disable success cluster.local
+        disable denial cluster.local
+    }}
     reload
 }}
 """
@@ -363,17 +428,26 @@ def _unseal(name: str) -> None:
             run(["iptables", "--wait", "-D", *words[1:]])
 
 
+def has_metrics(cluster: Cluster) -> bool:
+    """Whether the metrics API, on which autoscalers depend, answers now.
+
+    Raises CommandError if the cluster itself does not.
+    """
+    try:
+        cluster.kubectl("get", "--raw=/apis/metrics.k8s.io/v1beta1/nodes")
+    except CommandError as error:
+        if "ServiceUnavailable" not in str(error) and "NotFound" not in str(error):
+            raise
+        return False
+    return True
+
+
 def wait_for_metrics(cluster: Cluster, *, timeout: float = 120) -> None:
-    """Wait until the metrics API answers; `timeout` is in seconds."""
+    """Wait until the metrics API answers; `timeout` is in seconds. Raises UserError."""
     deadline = time.monotonic() + timeout
-    while True:
-        try:
-            cluster.kubectl("get", "--raw=/apis/metrics.k8s.io/v1beta1/nodes")
-        except CommandError as error:
-            if time.monotonic() > deadline:
-                raise
-            if "ServiceUnavailable" not in str(error) and "NotFound" not in str(error):
-                raise
-            time.sleep(1)
-        else:
-            return
+    while not has_metrics(cluster):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"After {timeout:.0f} s the metrics server of {cluster.name} is silent."
+            )
+        time.sleep(1)

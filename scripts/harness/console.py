@@ -111,8 +111,12 @@ def together(*lanes: Work) -> None:
                 raise
 
     with ThreadPoolExecutor(max_workers=max(1, len(lanes))) as pool:
-        for done in [pool.submit(follow, lane) for lane in lanes]:
-            done.result()
+        try:
+            for done in [pool.submit(follow, lane) for lane in lanes]:
+                done.result()
+        except KeyboardInterrupt:  # reaches this thread alone
+            failed.set()
+            raise
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -4,12 +4,12 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from harness.console import step
 from harness.errors import UserError
 from harness.process import CommandError, run
+from harness.scratch import scratch
 
 SUITE = "bookworm"  # Python 3.11 and runc 1.1, which the images are tested with
 
@@ -53,8 +53,8 @@ def root_tarball(destination: Path, packages: tuple[str, ...]) -> None:
 
     The packages come from the mirror that this host's apt uses for Debian itself.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        sources = Path(temporary) / "sources.list"
+    with scratch(destination.parent) as folder:
+        sources = folder / "sources.list"
         sources.write_text(_host_sources())
         run(
             [
@@ -66,7 +66,8 @@ def root_tarball(destination: Path, packages: tuple[str, ...]) -> None:
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
                 f"--include={','.join(packages)}",
                 SUITE, destination, sources,
-            ]
+            ],
+            env={"TMPDIR": str(folder)},
         )  # fmt: skip
 
 

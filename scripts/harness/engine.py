@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import gobuild
@@ -45,17 +46,19 @@ def can_be_started() -> None:
         )
 
 
-def ensure() -> None:
+def ensure(probe: Callable[[], list[str]]) -> None:
     """Make sure that an engine answers and can start privileged containers, as kind needs.
 
-    Uses the engine that runs; starts one where none does. Raises UserError with the remedy where
-    neither is possible.
+    Uses the engine that runs; starts one where none does. `probe` makes the image that is tried and
+    returns the arguments of `docker run` for it. Raises UserError with the remedy where neither is
+    possible.
     """
     if not answers():
         can_be_started()
         with step("Start a Docker engine"):
             _launch()
-    complaint = _privileged_container_fails()
+    arguments = probe()
+    complaint = _privileged_container_fails(arguments)
     if complaint is None:
         return
     if "unable to apply caps" not in complaint or not _is_ours():
@@ -65,7 +68,7 @@ def ensure() -> None:
             "then starts one that can) and run the command again."
         )
     _restart_with_runtime()
-    complaint = _privileged_container_fails()
+    complaint = _privileged_container_fails(arguments)
     if complaint:
         raise UserError(
             f"The Docker engine cannot start privileged containers on this machine: {complaint}"
@@ -115,13 +118,18 @@ def _remove_stale_pid_files() -> None:
             file.unlink(missing_ok=True)
 
 
-def _privileged_container_fails() -> str | None:
-    """None if a privileged container starts, else the engine's complaint."""
+def build_probe() -> list[str]:
+    """A probe for `ensure` where no image can be pulled."""
     image = f"{_PROBE_IMAGE}:{gobuild.key('pause')}"
     if not succeeds(["docker", "image", "inspect", image]):
         import_programs(image, {"/probe": gobuild.build("pause") / "pause"})
+    return [image, "/probe", "once"]
+
+
+def _privileged_container_fails(arguments: list[str]) -> str | None:
+    """None if a privileged container starts, else the engine's complaint."""
     try:
-        run(["docker", "run", "--rm", "--privileged", "--network=none", image, "/probe", "once"])
+        run(["docker", "run", "--rm", "--privileged", "--network=none", *arguments])
     except CommandError as error:
         return error.output
     return None

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from harness.console import Work
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE, STATE
 from harness.process import CommandError, run
+from harness.scratch import scratch
 
 MODULES = PACKAGE / "go"
 _WORKSPACE = MODULES / "go.work"
@@ -201,13 +201,13 @@ def build(module: str) -> Path:
     folder = _folder(module)
     if folder.exists():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     ldflags = " ".join(["-s -w", *(f"-X {stamp}" for stamp in _stamps(module))])
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        unfinished = Path(temporary) / "out"
+    with scratch(folder.parent) as temporary:
+        unfinished = temporary / "out"
         _go(
             ["build", *_FLAGS, "-ldflags", ldflags, "-o", f"{unfinished}/", *_packages(module)],
             module,
+            TMPDIR=str(temporary),
         )
         try:
             unfinished.rename(folder)
@@ -217,9 +217,10 @@ def build(module: str) -> Path:
     return folder
 
 
-def _go(arguments: list[str], module: str) -> str:
+def _go(arguments: list[str], module: str, **variables: str) -> str:
+    environment = _environment(module) | variables
     try:
-        return run([go(), *arguments], cwd=MODULES / module, env=_environment(module))
+        return run([go(), *arguments], cwd=MODULES / module, env=environment)
     except CommandError as error:
         if re.search(r"dial tcp|no such host|i/o timeout|connection refused", error.output):
             raise UserError(

@@ -112,12 +112,19 @@ def upgrade_install(
     values_files: list[Path],
     settings: list[str],
     helm: str = "helm",
+    recover: bool = False,
 ) -> None:
     """Install or upgrade the chart with values exactly as a person would give them to Helm.
 
     `values_files` and `settings` are those of Helm's own -f and --set, whose rules for merging
-    pyhelm3's clients do not offer. Raises pyhelm3.errors.Error, whose `stderr` says why.
+    pyhelm3's clients do not offer. Helm refuses a release on which an earlier Helm was interrupted;
+    `recover` takes such a release back to where it was before, or away. Raises
+    pyhelm3.errors.Error, whose `stderr` says why.
     """
+    if recover:
+        asyncio.run(
+            client(kubeconfig, helm=helm).get_proceedable_revision(release, namespace=namespace)
+        )
     arguments = ["upgrade", "--install", release, str(CHART)]
     arguments += ["--namespace", namespace, "--create-namespace"]
     arguments += [f"--values={file}" for file in values_files]

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from harness.engine import import_programs
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE
 from harness.process import CommandError, pipe, run, succeeds
+from harness.scratch import scratch
 from harness.tools import tool
 
 PREFIX = "ray-testbed"  # every image and container that the harness makes begins with it
@@ -40,6 +40,7 @@ _ROOTS = {
     "python": (
         "ca-certificates", "libpython3.11-testsuite", "procps", "python3", "python3-venv", "wget",
     ),
+    "redis": ("redis-server",),
 }  # fmt: skip
 
 # Modules whose programs become images of nothing else: image name -> (module, program).
@@ -73,14 +74,16 @@ def kubernetes_module(kubernetes: str) -> str:
     return module
 
 
-# --- the two images that the cluster needs ---------------------------------------------------
+REDIS_REFERENCE = "docker.io/library/redis:7"  # Debian's, which starts as that one does
+
+# --- the images that the cluster needs -------------------------------------------------------
 
 
 def node(kubernetes: str) -> str:
     """Make the kind node image for Kubernetes `kubernetes` ('1.37') and return its tag."""
     together(*gobuild.lanes(*node_modules(kubernetes)), pending_node_roots())
     tag = f"{PREFIX}/node:{_node_key(kubernetes)}"
-    if not _exists(tag):
+    if not exists(tag):
         with step("Assemble the kind node image"):
             _assemble_node(kubernetes, tag)
     return tag
@@ -89,9 +92,9 @@ def node(kubernetes: str) -> str:
 def ray(version: str) -> Image:
     """Make the Ray image of `version`, for example '2.60.0'."""
     image = _ray(version)
-    if not _exists(image.tag):
+    if not exists(image.tag):
         together(pending_ray(version))
-        with step(f"Build the Ray {version} image"), _context() as context:
+        with step(f"Build the Ray {version} image"), scratch(_cache()) as context:
             # Links, not copies: these are some 200 MB.
             wheels = _wheels(_ray_lock(version))
             shutil.copytree(wheels, context / "wheels", copy_function=os.link)
@@ -100,10 +103,25 @@ def ray(version: str) -> Image:
     return image
 
 
+def redis() -> Image:
+    """Make the Redis image of the tests: `redis-server` and `redis-cli` on PATH."""
+    return Image(_root("redis"), REDIS_REFERENCE)
+
+
 def _ray(version: str) -> Image:
     inputs = (_ray_lock(version).read_text(), (RAY_FILES / "Dockerfile").read_text())
     key = _digest(_root_tag("python"), *inputs)
-    return Image(f"{PREFIX}/ray:{version}-{key}", f"docker.io/rayproject/ray:{version}")
+    return Image(f"{PREFIX}/ray:{version}-{key}", ray_reference(version))
+
+
+def ray_reference(version: str) -> str:
+    """What the chart calls the image of Ray `version`."""
+    return f"docker.io/rayproject/ray:{version}"
+
+
+def metrics_server_reference() -> str:
+    """What the chart of metrics-server calls its image."""
+    return f"registry.k8s.io/metrics-server/metrics-server:{gobuild.version('metrics-server')}"
 
 
 def _ray_lock(version: str) -> Path:
@@ -131,13 +149,18 @@ def _pending_roots(*names: str) -> Work:
     return {
         f"Debian root: {name}": partial(_root, name)
         for name in names
-        if not _exists(_root_tag(name))
+        if not exists(_root_tag(name))
     }
+
+
+def pending_redis() -> Work:
+    """The Debian root that is left to make before the Redis image is there."""
+    return _pending_roots("redis")
 
 
 def pending_ray(version: str) -> Work:
     """What is left to make before the Ray image can be built."""
-    if _exists(_ray(version).tag):
+    if exists(_ray(version).tag):
         return {}
     lock = _ray_lock(version)
     work: Work = {}
@@ -152,9 +175,9 @@ def _root_tag(name: str) -> str:
 
 def _root(name: str) -> str:
     tag = _root_tag(name)
-    if not _exists(tag):
-        with tempfile.TemporaryDirectory(dir=_cache()) as temporary:
-            archive = Path(temporary) / "root.tar"
+    if not exists(tag):
+        with scratch(_cache()) as temporary:
+            archive = temporary / "root.tar"
             debian.root_tarball(archive, _ROOTS[name])
             run(["docker", "import", archive, tag])
     return tag
@@ -168,8 +191,8 @@ def _wheels(lock: Path) -> Path:
         # pip takes platform tags literally: name each glibc that Debian's 2.36 can run.
         glibcs = [f"manylinux_2_{minor}_{machine}" for minor in range(5, 37)]
         platforms = [*glibcs, f"manylinux2014_{machine}", f"linux_{machine}"]
-        with tempfile.TemporaryDirectory(dir=_cache()) as temporary:
-            unfinished = Path(temporary) / "wheels"
+        with scratch(_cache()) as temporary:
+            unfinished = temporary / "wheels"
             try:
                 run(
                     [
@@ -198,7 +221,7 @@ def _program_tag(name: str, module: str) -> str:
 
 def _program_image(name: str, module: str, program: str) -> str:
     tag = _program_tag(name, module)
-    if not _exists(tag):
+    if not exists(tag):
         path = f"/usr/local/bin/{name}"
         import_programs(
             tag,
@@ -211,8 +234,8 @@ def _program_image(name: str, module: str, program: str) -> str:
 
 def _kube_proxy_image(module: str) -> str:
     tag = _program_tag("kube-proxy", module)
-    if not _exists(tag):
-        with _context() as context:
+    if not exists(tag):
+        with scratch(_cache()) as context:
             shutil.copy2(gobuild.build(module) / "kube-proxy", context)
             dockerfile = context / "Dockerfile"
             dockerfile.write_text("ARG ROOT\nFROM $ROOT\nCOPY kube-proxy /usr/local/bin/\n")
@@ -236,7 +259,7 @@ def _assemble_node(kubernetes: str, tag: str) -> None:
     preloaded = _preloaded(module)
     pause = next(image.reference for image in preloaded if "/pause:" in image.reference)
     stage = f"{tag}-stage"
-    with _context() as context:
+    with scratch(_cache()) as context:
         for file in NODE_FILES.iterdir():
             shutil.copy2(file, context)
         config = context / "containerd.toml"
@@ -268,7 +291,7 @@ def _preloaded(module: str) -> list[Image]:
     tags["kube-proxy"] = _kube_proxy_image(module)
     references = [
         *listed.split(),
-        f"registry.k8s.io/metrics-server/metrics-server:{gobuild.version('metrics-server')}",
+        metrics_server_reference(),
         "docker.io/rancher/local-path-provisioner:" + gobuild.version("local-path-provisioner"),
     ]
     named = [Image(tags[ref.rpartition(":")[0].rpartition("/")[2]], ref) for ref in references]
@@ -356,21 +379,14 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _exists(tag: str) -> bool:
+def exists(tag: str) -> bool:
+    """Whether the engine has an image of that name."""
     return succeeds(["docker", "image", "inspect", tag])
 
 
 def _cache() -> Path:
-    folder = CACHE / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _context() -> Iterator[Path]:
-    """A build context below the cache, so that files can be linked into it."""
-    with tempfile.TemporaryDirectory(dir=_cache()) as temporary:
-        yield Path(temporary)
+    """Beside the wheels, so that files of theirs can be linked into a build's context."""
+    return CACHE / "images"
 
 
 def _docker_build(dockerfile: Path, context: Path, tag: str, *, root: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 import subprocess
 import time
 import urllib.error
@@ -17,6 +18,8 @@ from typing import Any
 from harness.cluster import Cluster
 from harness.process import CommandError
 from harness.tools import tool
+
+_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 class JobError(Exception):
@@ -67,31 +70,50 @@ def alive_nodes(url: str) -> list[dict[str, Any]]:
     return rows
 
 
-def run_job(url: str, script: Path, *, timeout: float = 300) -> str:
+def run_job(url: str, script: Path, *arguments: str, timeout: float = 300) -> str:
     """Submit `script` through the Jobs API, wait for its end and return its log.
 
     `timeout` is in seconds. Raises JobError with the log if it does not succeed in time.
     """
-    entrypoint = f"python {script.name}"
-    job = call(
+    return wait(url, submit(url, script, *arguments), timeout=timeout)
+
+
+def submit(url: str, script: Path, *arguments: str) -> str:
+    """Submit `script` with `arguments` through the Jobs API and return the job's id."""
+    entrypoint = shlex.join(["python", script.name, *arguments])
+    answer = call(
         f"{url}/api/jobs/",
         body={"entrypoint": entrypoint, "runtime_env": {"working_dir": _upload(url, script)}},
-    )["submission_id"]
+    )
+    return str(answer["submission_id"])
+
+
+def wait(url: str, job: str, *, timeout: float = 300) -> str:
+    """Wait for the end of `job` and return its log.
+
+    `timeout` is in seconds. Raises JobError with the log if the job does not succeed in time; it is
+    stopped then.
+    """
     deadline = time.monotonic() + timeout
     while True:
         details = call(f"{url}/api/jobs/{job}")
-        if details["status"] in ("SUCCEEDED", "FAILED", "STOPPED"):
+        if details["status"] in _ENDED:
             break
         if time.monotonic() > deadline:
-            call(f"{url}/api/jobs/{job}/stop", method="POST")
+            stop(url, job)
             break
         time.sleep(0.3)
     log = str(call(f"{url}/api/jobs/{job}/logs")["logs"])
     if details["status"] != "SUCCEEDED":
         raise JobError(
-            f"The job {entrypoint!r} is {details['status']}: {details['message']}\n{log}"
+            f"The job {details['entrypoint']!r} is {details['status']}: {details['message']}\n{log}"
         )
     return log
+
+
+def stop(url: str, job: str) -> None:
+    """Ask `job` to stop; Ray kills it if it does not within three seconds."""
+    call(f"{url}/api/jobs/{job}/stop", method="POST")
 
 
 def _upload(url: str, script: Path) -> str:

@@ -9,7 +9,6 @@ are first needed, one strict and self-contained file per kind, named as kubeconf
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import jsonschema
 from harness import gobuild, manifest
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE
+from harness.scratch import scratch
 from harness.tools import NEWEST_KUBERNETES
 
 Schema = dict[str, Any]
@@ -132,9 +132,8 @@ def folder(kubernetes: str) -> Path:
         raise UserError(f"There are no schemas of Kubernetes {kubernetes}, only {KUBERNETES}.")
     target = CACHE / "schemas" / f"{pinned}-{_digest()}"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-            unfinished = Path(temporary) / "schemas"
+        with scratch(target.parent) as temporary:
+            unfinished = temporary / "schemas"
             unfinished.mkdir()
             for name, schema in _files(gobuild.download(module, _SPECIFICATION)):
                 (unfinished / name).write_text(json.dumps(schema))

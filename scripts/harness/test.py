@@ -8,24 +8,34 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.markup import escape
+
 from harness import cluster as clusters
 from harness import lint
 from harness.cluster import Cluster
-from harness.command import add_cluster_options, main
+from harness.command import add_cluster_options, image_source, main
 from harness.console import out
 from harness.errors import UserError
 from harness.paths import BIN, CHART, REPORTS, ROOT
-from harness.tools import ensure
+from harness.process import CommandError
+from harness.tools import ensure, tool
 from harness.up import ray_version
 
-# Scenarios mostly wait; their requests have to fit on a node of two CPUs together.
-_E2E_WORKERS = 3
-# What needs no cluster is one run.
-_FOLDERS = {"render": ["tests/render", "tests/harness"], "e2e": ["tests/e2e"]}
+# Scenarios mostly wait; tests/e2e/budget.py keeps those that run within what the node has.
+_E2E_WORKERS = 5
+# What needs no cluster is one run; its slow tests are another, for they have the machine to
+# themselves.
+_FOLDERS = {
+    "render": ["tests/render", "tests/harness"],
+    "e2e": ["tests/e2e"],
+    "slow": ["tests/render", "tests/harness"],
+}
+_QUICK = ["-m", "not slow"]
 
 _closing_lines: list[str] = []
 
@@ -41,14 +51,29 @@ def run() -> None:
         "render": lambda: _render(pytest_arguments),
         "ct": lambda: _ct(arguments),
         "e2e": lambda: _e2e(arguments, pytest_arguments),
+        "slow": lambda: _pytest("slow", ["-m", "slow", *pytest_arguments]),
     }
-    whole = arguments.part in (None, "full")
-    for name in parts if whole else [arguments.part]:
+    everything = list(parts)
+    chosen = {"full": everything, None: everything[:-1]}.get(arguments.part, [arguments.part])
+    if {"ct", "e2e"} & set(chosen):
+        # Before the first tool is built: it may be one to be taken from PATH.
+        if arguments.kubeconfig:
+            clusters.existing(arguments.kubeconfig)
+        else:
+            image_source(arguments)
+    failed = []
+    for name in chosen:
         out.rule(f"[bold]{name}")
-        parts[name]()
+        try:
+            parts[name]()
+        except (UserError, CommandError) as error:
+            out.print(f"[bold red]✗[/] {escape(str(error))}")
+            failed.append(name)
     out.rule()
     for line in _closing_lines:
         out.print(line, markup=False)
+    if failed:
+        raise UserError(f"Failed: {', '.join(failed)}.")
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
@@ -56,27 +81,30 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("full", "lint", "render", "ct", "e2e"),
-        help="default: everything but the slow tests, which `full` adds",
+        choices=("full", "lint", "render", "ct", "e2e", "slow"),
+        help="default: everything but the slow tests, which `full` adds; `slow` are those of them "
+        "that are not e2e",
     )
     add_cluster_options(parser)
     return parser.parse_known_args()
 
 
-def _render(arguments: list[str]) -> None:
+def _render(pytest_arguments: list[str]) -> None:
     ensure("helm", "helm3")
-    _pytest("render", ["--numprocesses=auto", *arguments])
+    _pytest("render", ["--numprocesses=auto", *_QUICK, *pytest_arguments])
 
 
 def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
-    slow = [] if arguments.part == "full" else ["-m", "not slow"]
+    ensure("helm", "helm3", "kubectl")
     with _cluster(arguments) as cluster:
         _pytest(
             "e2e",
             [
                 f"--kubeconfig={cluster.kubeconfig}",
                 f"--numprocesses={_E2E_WORKERS}",
-                *slow,
+                "--verbose",  # a line when a scenario begins and one when it ends
+                "--dist=worksteal",  # scenarios last from seconds to minutes
+                *([] if arguments.part == "full" else _QUICK),
                 *pytest_arguments,
             ],
             TESTBED_NODE=cluster.node or "",
@@ -84,31 +112,38 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
 
 
 def _ct(arguments: argparse.Namespace) -> None:
-    ensure("ct", "helm", "kubectl")
-    with _cluster(arguments) as cluster:
-        # Naming the chart switches off ct's comparison with the target branch, which a checkout
-        # without that branch could not make.
-        chart = f"--charts={CHART.relative_to(ROOT)}"
-        _stream(["ct", "lint", chart])
-        _stream(["ct", "install", chart], environment={"KUBECONFIG": str(cluster.kubeconfig)})
+    ensure("ct", "helm", "helm3", "kubectl")
+    # Naming the chart switches off ct's comparison with the target branch, which a checkout without
+    # that branch could not make.
+    chart = f"--charts={CHART.relative_to(ROOT)}"
+    _stream(["ct", "lint", chart])
+    with tempfile.TemporaryDirectory() as folder:  # ct calls whatever is called helm
+        (Path(folder) / "helm").symlink_to(tool("helm3"))
+        _stream(["ct", "lint", chart], environment={"PATH": f"{folder}:{os.environ['PATH']}"})
+    with _cluster(arguments) as cluster, clusters.namespace(cluster, "ct") as namespace:
+        _stream(
+            ["ct", "install", chart, f"--namespace={namespace}"],
+            environment={"KUBECONFIG": str(cluster.kubeconfig)},
+        )
 
 
 @contextmanager
 def _cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
     """The cluster to test in: the given one, or the tests' own, left running for the next time."""
     if arguments.kubeconfig:
-        yield clusters.existing(arguments.kubeconfig)
-        return
-    cluster = clusters.ensure(
-        clusters.for_tests(arguments.name),
-        kubernetes=arguments.kubernetes,
-        ray=ray_version(),
-        source=arguments.images,
-        seal=True,
-        yes=arguments.yes,
-    )
-    clusters.wait_for_metrics(cluster)
-    yield cluster
+        cluster = clusters.existing(arguments.kubeconfig)
+    else:
+        cluster = clusters.ensure(
+            clusters.for_tests(arguments.name),
+            kubernetes=arguments.kubernetes,
+            ray=ray_version(),
+            source=image_source(arguments),
+            testing=True,
+            yes=arguments.yes,
+        )
+        clusters.wait_for_metrics(cluster)
+    with clusters.tested(cluster):
+        yield cluster
 
 
 def _pytest(part: str, arguments: list[str], **environment: str) -> None:

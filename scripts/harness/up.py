@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from harness import cluster as clusters
 from harness import helm, ray_api, report
 from harness.cluster import Cluster
-from harness.command import DEFAULT_NAME, add_cluster_options, main
+from harness.command import DEFAULT_NAME, add_cluster_options, image_source, main
 from harness.console import out, step
 from harness.errors import UserError
 from harness.paths import BIN, CHART, PACKAGE, REPORTS, ROOT
@@ -89,7 +89,7 @@ def _cluster(arguments: argparse.Namespace) -> Cluster:
         arguments.name,
         kubernetes=arguments.kubernetes,
         ray=ray_version(),
-        source=arguments.images,
+        source=image_source(arguments),
         yes=arguments.yes,
     )
 
@@ -108,6 +108,7 @@ def _install(cluster: Cluster, arguments: argparse.Namespace) -> None:
             values_files=arguments.values,
             settings=arguments.set,
             helm=_helm(arguments),
+            recover=cluster.node is not None,  # elsewhere it may be somebody's Helm at work
         )
     except pyhelm3.errors.Error as error:
         raise UserError(f"Helm refused: {error.stderr.decode().strip()}") from error

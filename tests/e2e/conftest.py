@@ -1,7 +1,8 @@
 """Fixtures of the scenarios: a namespace each, releases through pyhelm3, a dump on failure.
 
 Every namespace enforces the *restricted* Pod Security Standard, so every scenario also shows that
-the chart's pods run under it.
+the chart's pods run under it. Scenarios share the cluster as `budget.py` says: one takes its share
+(`needs`) before it begins, and `install` checks that its release fits in.
 """
 
 import asyncio
@@ -12,19 +13,20 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyhelm3
 import pytest
-from kubernetes import config
+from kubernetes import client, config
 from pytest_helm_charts.clusters import Cluster as KubeCluster
 from pytest_helm_charts.k8s.deployment import wait_for_deployments_to_run
 from pytest_helm_charts.k8s.fixtures import NamespaceFactoryFunc
 
+from harness import cluster as clusters
 from harness import helm, report
 from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
 
-from .release import READY_TIMEOUT_SECONDS, Release
-
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+from .budget import Share, taken
+from .release import READY_TIMEOUT_SECONDS, Release, free, requested
 
 _REPORT = pytest.StashKey[pytest.TestReport]()
 
@@ -47,22 +49,60 @@ def testbed(pytestconfig: pytest.Config) -> Cluster:
     return Cluster("e2e", kubeconfig, os.environ.get("TESTBED_NODE") or None)
 
 
+@pytest.fixture(scope="session")
+def own_cluster(testbed: Cluster) -> Cluster:
+    """The cluster under test; skips the test where it is not the harness's own.
+
+    Of a higher scope than a share of the cluster, so that nobody waits for one in order to skip.
+    """
+    if testbed.node is None:
+        pytest.skip("this is about the harness's own cluster, and the cluster here is another's")
+    return testbed
+
+
 @pytest.fixture
-def api(testbed: Cluster) -> Any:
+def api(testbed: Cluster) -> client.ApiClient:
     """The Kubernetes API."""
     return config.new_client_from_config(str(testbed.kubeconfig))
+
+
+@pytest.fixture
+def metrics(testbed: Cluster) -> None:
+    """Skips the test where no metrics server tells autoscalers what pods use."""
+    if testbed.node is None and not clusters.has_metrics(testbed):
+        pytest.skip("the cluster has no metrics server, without which nothing scales")
+
+
+@pytest.fixture(scope="session")
+def room(testbed: Cluster) -> Share:
+    """What the pods of all scenarios may request together."""
+    return free(config.new_client_from_config(str(testbed.kubeconfig)))
+
+
+@pytest.fixture
+def share(request: pytest.FixtureRequest, testbed: Cluster, room: Share) -> Iterator[Share]:
+    """This test's share of the cluster, held until its end."""
+    marker = request.node.get_closest_marker("needs")
+    needs = dict(marker.kwargs) if marker else {}
+    alone = needs.pop("alone", False)
+    wanted = Share(**needs)
+    if testbed.node is None and not wanted.fits(room):
+        pytest.skip(f"the cluster has {room} free, and this scenario needs {wanted}")
+    with taken(room if alone else wanted, room, clusters.locks(testbed)):
+        yield wanted
 
 
 @pytest.fixture
 def namespace(
     request: pytest.FixtureRequest,
     testbed: Cluster,
+    share: Share,
     namespace_factory_function_scope: NamespaceFactoryFunc,
 ) -> Iterator[str]:
     """A namespace of this test's own; its state is kept in the report if the test fails."""
     topic = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:30]
     name = f"e2e-{topic.strip('-')}-{secrets.token_hex(2)}"
-    namespace_factory_function_scope(name, {"labels": RESTRICTED})
+    namespace_factory_function_scope(name, {"labels": clusters.RESTRICTED | clusters.OURS})
     yield name
     outcome = request.node.stash.get(_REPORT, None)
     if outcome is None or outcome.failed:
@@ -75,32 +115,36 @@ def namespace(
 
 @pytest.fixture
 def install(
-    testbed: Cluster, kube_cluster: KubeCluster, namespace: str
+    testbed: Cluster,
+    api: client.ApiClient,
+    kube_cluster: KubeCluster,
+    namespace: str,
+    share: Share,
 ) -> Iterator[Callable[..., Release]]:
     """Install the chart with `values`, wait until its Deployments run, uninstall it at the end."""
-    helm_client = helm.client(testbed.kubeconfig)
-    installed: list[Release] = []
+    installed: list[tuple[Release, pyhelm3.Client]] = []
 
-    def _install(values: dict[str, Any], name: str = "ray") -> Release:
-        async def apply() -> Any:
+    def _install(values: dict[str, Any], name: str = "ray", *, program: str = "helm") -> Release:
+        objects = helm.template(values, release=name, namespace=namespace)
+        asked = requested(objects)
+        assert asked.fits(share), f"{asked} is more than this test's {share}: see `needs`"
+        helm_client = helm.client(testbed.kubeconfig, helm=program)
+        release = Release(name, namespace, testbed, api)
+        installed.append((release, helm_client))
+
+        async def apply() -> None:
             chart = await helm_client.get_chart(CHART)
-            return await helm_client.install_or_upgrade_release(
+            await helm_client.install_or_upgrade_release(
                 name, chart, values, namespace=namespace, create_namespace=False
             )
 
-        release = Release(name, namespace, testbed)
-        installed.append(release)
         asyncio.run(apply())
-        deployments = [
-            obj["metadata"]["name"]
-            for obj in helm.template(values, release=name, namespace=namespace)
-            if obj["kind"] == "Deployment"
-        ]
+        deployments = [obj["metadata"]["name"] for obj in objects if obj["kind"] == "Deployment"]
         wait_for_deployments_to_run(
             kube_cluster.kube_client, deployments, namespace, READY_TIMEOUT_SECONDS
         )
         return release
 
     yield _install
-    for release in installed:
+    for release, helm_client in installed:
         asyncio.run(helm_client.uninstall_release(release.name, namespace=namespace))

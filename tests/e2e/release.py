@@ -1,15 +1,28 @@
 """A release under test, and the small values that let several share one node."""
 
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from kubernetes import client, config
+from kubernetes import client
+from kubernetes.utils.quantity import parse_quantity
 
 from harness import ray_api, up
-from harness.cluster import Cluster
+from harness.cluster import OURS, Cluster
 
+from .budget import Share
+
+T = TypeVar("T")
+
+JOBS = Path(__file__).parent / "jobs"
 READY_TIMEOUT_SECONDS = 240
+# A metrics server measures every 15 s and an autoscaler looks every 15 s (here every 5 s), each
+# perhaps twice before it acts; then a pod starts, or drains.
+SCALE_TIMEOUT_SECONDS = 240
 
 
 def small(**worker: Any) -> dict[str, Any]:
@@ -29,6 +42,75 @@ def small(**worker: Any) -> dict[str, Any]:
     }
 
 
+def requested(objects: list[dict[str, Any]]) -> Share:
+    """What the pods of rendered `objects` request at most: each group at its upper limit."""
+    limits = {
+        obj["spec"]["scaleTargetRef"]["name"]: obj["spec"]["maxReplicas"]
+        for obj in objects
+        if obj["kind"] == "HorizontalPodAutoscaler"
+    }
+    total = _sum(
+        (
+            container["resources"]["requests"],
+            limits.get(obj["metadata"]["name"], obj["spec"].get("replicas", 1)),
+        )
+        for obj in objects
+        if obj["kind"] == "Deployment"
+        for container in obj["spec"]["template"]["spec"]["containers"]
+    )
+    return _share(total)
+
+
+def free(api: client.ApiClient) -> Share:
+    """What the cluster's nodes have left beside all pods but those of the tests themselves."""
+    core = client.CoreV1Api(api)
+    own = {
+        namespace.metadata.name
+        for namespace in core.list_namespace().items
+        if OURS.items() <= (namespace.metadata.labels or {}).items()
+    }
+    pods = core.list_pod_for_all_namespaces(field_selector="status.phase!=Succeeded").items
+    there = _sum(
+        (node.status.allocatable, 1)
+        for node in core.list_node().items
+        if not node.spec.unschedulable
+    )
+    used = _sum(
+        (container.resources.requests or {}, 1)
+        for pod in pods
+        if pod.spec.node_name and pod.metadata.namespace not in own
+        for container in pod.spec.containers
+    )
+    return _share({resource: there[resource] - used[resource] for resource in there})
+
+
+def _sum(requests: Iterable[tuple[dict[str, str], int]]) -> dict[str, Decimal]:
+    """CPUs and bytes of (quantities, how often) together."""
+    total = {"cpu": Decimal(0), "memory": Decimal(0)}
+    for quantities, times in requests:
+        for resource in total:
+            total[resource] += times * parse_quantity(quantities.get(resource, "0"))
+    return total
+
+
+def _share(total: dict[str, Decimal]) -> Share:
+    return Share(cpu=int(total["cpu"] * 1000), memory=int(total["memory"] / 2**20))
+
+
+def wait_until(
+    what: str, look: Callable[[], T], holds: Callable[[T], object], *, timeout: float
+) -> T:
+    """Look until what is seen `holds`, and return it; AssertionError says what was seen instead.
+
+    `what` completes "waited for …"; `timeout` is in seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not holds(seen := look()):
+        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}, but saw: {seen}"
+        time.sleep(0.5)
+    return seen
+
+
 @dataclass(frozen=True)
 class Release:
     """An installed release of the chart."""
@@ -36,6 +118,7 @@ class Release:
     name: str
     namespace: str
     cluster: Cluster
+    api: client.ApiClient
 
     @property
     def head_service(self) -> str:
@@ -48,15 +131,79 @@ class Release:
             self.cluster, self.namespace, self.name, timeout=READY_TIMEOUT_SECONDS
         )
 
-    def run_job(self, script: Path) -> str:
+    def dashboard(self) -> AbstractContextManager[str]:
+        """Ray's HTTP interface; yields its URL for as long as this head lives."""
+        return ray_api.dashboard(self.cluster, self.namespace, f"svc/{self.head_service}")
+
+    def run_job(self, script: Path, *arguments: str) -> str:
         """The log of `script`, run through the Jobs API."""
-        target = f"svc/{self.head_service}"
-        with ray_api.dashboard(self.cluster, self.namespace, target) as url:
-            return ray_api.run_job(url, script)
+        with self.dashboard() as url:
+            return ray_api.run_job(url, script, *arguments)
 
     def pods(self, component: str) -> list[Any]:
-        """The release's pods of the component 'head' or 'worker'."""
-        api = client.CoreV1Api(config.new_client_from_config(str(self.cluster.kubeconfig)))
-        labels = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
-        items: list[Any] = api.list_namespaced_pod(self.namespace, label_selector=labels).items
-        return items
+        """The release's pods of the component 'head' or 'worker' that are not on their way out."""
+        core = client.CoreV1Api(self.api)
+        items = core.list_namespaced_pod(self.namespace, label_selector=self._labels(component))
+        return [pod for pod in items.items if not pod.metadata.deletion_timestamp]
+
+    def pod_names(self, component: str) -> set[str]:
+        """The names of these pods."""
+        return {pod.metadata.name for pod in self.pods(component)}
+
+    def utilization(self) -> dict[str, int]:
+        """What the autoscaler of the only group saw last, in percent of the requests."""
+        hpa = self._autoscaler()
+        seen = hpa.status.current_metrics if hpa.status else None
+        return {
+            metric.resource.name: metric.resource.current.average_utilization
+            for metric in seen or []
+            if metric.resource and metric.resource.current.average_utilization is not None
+        }
+
+    def targets(self) -> dict[str, int]:
+        """What the autoscaler of the only group aims at, in percent of the requests."""
+        metrics = self._autoscaler().spec.metrics
+        return {m.resource.name: m.resource.target.average_utilization for m in metrics}
+
+    def rescales(self) -> list[str]:
+        """The autoscaler's own accounts of what it did and why, the oldest first."""
+        events = client.CoreV1Api(self.api).list_namespaced_event(
+            self.namespace, field_selector="reason=SuccessfulRescale"
+        )
+        return [event.message for event in sorted(events.items, key=_first_seen)]
+
+    def wait_for_calm(self) -> None:
+        """Wait until the autoscaler sees each of its metrics, and all below their targets."""
+        targets = self.targets()
+        wait_until(
+            f"each metric below its target, {targets}",
+            self.utilization,
+            lambda seen: (
+                seen.keys() == targets.keys() and all(seen[name] < targets[name] for name in seen)
+            ),
+            timeout=SCALE_TIMEOUT_SECONDS,
+        )
+
+    def wait_for_rescale(self, number: int) -> str:
+        """The autoscaler's account of the `number`-th time that it changed the group."""
+        accounts = wait_until(
+            f"rescaling number {number}",
+            self.rescales,
+            lambda seen: len(seen) >= number,
+            timeout=SCALE_TIMEOUT_SECONDS,
+        )
+        return accounts[number - 1]
+
+    def _autoscaler(self) -> Any:
+        found = client.AutoscalingV2Api(self.api).list_namespaced_horizontal_pod_autoscaler(
+            self.namespace, label_selector=self._labels("worker")
+        )
+        (hpa,) = found.items
+        return hpa
+
+    def _labels(self, component: str) -> str:
+        return f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+
+
+def _first_seen(event: Any) -> Any:
+    return event.first_timestamp or event.event_time

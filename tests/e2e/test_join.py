@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from kubernetes import client, utils
 
+from harness import up
 from harness.cluster import Cluster
 from harness.paths import PACKAGE
 
@@ -17,12 +19,13 @@ DNS_PORT = 5353
 
 
 @pytest.mark.scenario("join.workers")
-def test_workers_join_and_do_the_work(install: Callable[..., Release]) -> None:
+@pytest.mark.parametrize("program", ["helm", "helm3"])
+def test_workers_join_and_do_the_work(install: Callable[..., Release], program: str) -> None:
     """Two groups' workers are in Ray's node table under their pods' names and share a real job."""
     values = small(autoscaling={"enabled": False})
     values["workerGroups"] = {"default": {"replicas": 2}, "other": {}}
 
-    release = install(values)
+    release = install(values, program=program)
     nodes = release.wait_for_workers()
 
     pods = {pod.metadata.name for pod in release.pods("worker")}
@@ -37,14 +40,18 @@ def test_workers_join_and_do_the_work(install: Callable[..., Release]) -> None:
 
 @pytest.mark.scenario("join.no-upstream-dns")
 def test_workers_join_while_upstream_dns_is_silent(
-    install: Callable[..., Release], testbed: Cluster, namespace: str, api: Any
+    install: Callable[..., Release],
+    testbed: Cluster,
+    namespace: str,
+    api: client.ApiClient,
+    coredns: "CoreDNS",
 ) -> None:
     """Workers never ask a DNS server beyond the cluster's, so one that is mute cannot delay them.
 
     With a short name for the head, Ray's resolver does ask it, for minutes.
     """
     upstream = _run_pod(api, testbed, namespace, "upstream", [_ray_container(_SILENT_DNS)], {})
-    resolver = _run_resolver(api, testbed, namespace, upstream)
+    resolver = _run_resolver(api, testbed, namespace, upstream, coredns)
     dns = {
         "dnsPolicy": "None",
         "dnsConfig": {
@@ -67,6 +74,28 @@ def test_workers_join_while_upstream_dns_is_silent(
     assert "probe.example" in asked
     assert [name for name in asked if release.head_service in name] == []
     assert [name for name in asked if name.endswith("ray.io")] == [], "Ray calls home"
+
+
+@dataclass(frozen=True)
+class CoreDNS:
+    """The DNS server of the cluster under test."""
+
+    image: str
+    address: str
+
+
+@pytest.fixture
+def coredns(api: client.ApiClient) -> CoreDNS:
+    """Skips the test where the cluster's DNS server is another, or is called otherwise."""
+    try:
+        service = client.CoreV1Api(api).read_namespaced_service("kube-dns", "kube-system")
+        deployment = client.AppsV1Api(api).read_namespaced_deployment("coredns", "kube-system")
+    except client.ApiException as error:
+        if error.status not in (403, 404):
+            raise
+        pytest.skip("the cluster shows no Service kube-dns and Deployment coredns in kube-system")
+    image = deployment.spec.template.spec.containers[0].image
+    return CoreDNS(image, service.spec.cluster_ip)
 
 
 # Answers nothing and prints the name in each query (length-prefixed labels from byte 12 on).
@@ -94,16 +123,18 @@ else:
 
 
 def _ray_container(program: str) -> dict[str, Any]:
-    return {"image": "docker.io/rayproject/ray:2.60.0", "command": ["python", "-c", program]}
+    image = f"docker.io/rayproject/ray:{up.ray_version()}"
+    return {"image": image, "command": ["python", "-c", program]}
 
 
-def _run_resolver(api: Any, testbed: Cluster, namespace: str, upstream: str) -> str:
+def _run_resolver(
+    api: client.ApiClient, testbed: Cluster, namespace: str, upstream: str, coredns: CoreDNS
+) -> str:
     """A DNS server for pods: the cluster's for its own names, `upstream` for all others."""
     core = client.CoreV1Api(api)
-    cluster_dns = core.read_namespaced_service("kube-dns", "kube-system").spec.cluster_ip
     corefile = f"""
 cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
-    forward . {cluster_dns}
+    forward . {coredns.address}
 }}
 .:{DNS_PORT} {{
     forward . {upstream}:{DNS_PORT}
@@ -116,9 +147,8 @@ cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
         "data": {"Corefile": corefile},
     }
     utils.create_from_dict(api, configmap, namespace=namespace)
-    deployment = client.AppsV1Api(api).read_namespaced_deployment("coredns", "kube-system")
     container = {
-        "image": deployment.spec.template.spec.containers[0].image,
+        "image": coredns.image,
         "args": ["-conf", "/etc/coredns/Corefile"],
         "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns"}],
     }
@@ -142,7 +172,7 @@ cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
 
 
 def _run_pod(
-    api: Any,
+    api: client.ApiClient,
     testbed: Cluster,
     namespace: str,
     name: str,

@@ -90,7 +90,7 @@ def test_a_full_disk_is_said_before_anything_is_built(monkeypatch: pytest.Monkey
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100e9, 97e9, 3e9))
     with pytest.raises(UserError, match=r"3\.0 GB free, and images and builds need 15 GB"):
-        cluster.ensure("any", ray="2.60.0", source="packages")
+        cluster.ensure("any", ray="2.60.0")
 
 
 def test_missing_packages_are_named_to_those_who_are_not_root(

@@ -6,7 +6,18 @@ import pytest
 
 from harness.helm import template
 
-from .objects import Object, container, env, find, flags, head, inventory, pod, volume
+from .objects import (
+    Object,
+    container,
+    env,
+    find,
+    flags,
+    head,
+    inventory,
+    of_component,
+    pod,
+    volume,
+)
 
 NAME = "ray-ray-cluster-head"
 
@@ -181,10 +192,17 @@ def test_storage_class_is_passed_on_and_empty_is_not_the_default(storage_class: 
         ("dnsConfig", {"options": [{"name": "ndots", "value": "2"}]}),
         ("dnsPolicy", "None"),
         ("hostAliases", [{"ip": "10.0.0.1", "hostnames": ["a"]}]),
+        ("hostNetwork", True),
+        ("hostUsers", False),
         ("initContainers", [{"name": "init", "image": "i"}]),
         ("nodeSelector", {"a": "b"}),
         ("priorityClassName", "high"),
+        ("readinessGates", [{"conditionType": "a"}]),
+        ("resourceClaims", [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]),
         ("runtimeClassName", "gvisor"),
+        ("schedulerName", "volcano"),
+        ("schedulingGates", [{"name": "quota"}]),
+        ("shareProcessNamespace", True),
         ("tolerations", [{"operator": "Exists"}]),
     ],
 )
@@ -192,23 +210,66 @@ def test_pod_field_is_passed_through(field: str, value: Any) -> None:
     assert pod(head(template({"head": {field: value}})))[field] == value
 
 
+def test_pod_in_the_machines_network_still_finds_services() -> None:
+    assert pod(head(template({"head": {"hostNetwork": True}})))["dnsPolicy"] == (
+        "ClusterFirstWithHostNet"
+    )
+    values = {"hostNetwork": True, "dnsPolicy": "Default"}
+    assert pod(head(template({"head": values})))["dnsPolicy"] == "Default"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("envFrom", [{"secretRef": {"name": "s"}}]),
         ("lifecycle", {"preStop": {"sleep": {"seconds": 1}}}),
+        ("resizePolicy", [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]),
+        ("terminationMessagePolicy", "FallbackToLogsOnError"),
+        ("volumeDevices", [{"name": "a", "devicePath": "/dev/a"}]),
+        ("workingDir", "/app"),
     ],
 )
 def test_container_field_is_passed_through(field: str, value: Any) -> None:
     assert container(head(template({"head": {field: value}})))[field] == value
 
 
-@pytest.mark.parametrize("field", ["env", "volumeMounts"])
-def test_entries_are_added_behind_the_charts_own_in_the_container(field: str) -> None:
-    entry = {"name": "mine", "mountPath": "/mine"} if field == "volumeMounts" else {"name": "MINE"}
-    entries = container(head(template({"head": {field: [entry]}})))[field]
+@pytest.mark.parametrize(
+    ("value", "field", "entry"),
+    [
+        ("env", "env", {"name": "MINE"}),
+        ("extraPorts", "ports", {"name": "mine", "containerPort": 1234}),
+        ("volumeMounts", "volumeMounts", {"name": "mine", "mountPath": "/mine"}),
+    ],
+)
+def test_entries_are_added_behind_the_charts_own_in_the_container(
+    value: str, field: str, entry: Object
+) -> None:
+    entries = container(head(template({"head": {value: [entry]}})))[field]
     assert len(entries) > 1
     assert entries[-1] == entry
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("minReadySeconds", 5), ("progressDeadlineSeconds", 1000000), ("revisionHistoryLimit", 0)],
+)
+def test_deployment_field_is_passed_through(field: str, value: int) -> None:
+    assert head(template({"head": {field: value}}))["spec"][field] == value
+
+
+def test_deployment_fields_are_kubernetes_own_by_default(defaults: list[Object]) -> None:
+    assert set(head(defaults)["spec"]) == {"replicas", "strategy", "selector", "template"}
+
+
+def test_head_has_no_budget_by_default(defaults: list[Object]) -> None:
+    assert not of_component(defaults, "PodDisruptionBudget", "head")
+
+
+def test_budget_keeps_the_head_where_it_is() -> None:
+    objects = template({"head": {"podDisruptionBudget": {"enabled": True}}})
+    budget = find(objects, "PodDisruptionBudget", NAME)["spec"]
+    assert budget["maxUnavailable"] == 0
+    assert budget["selector"] == head(objects)["spec"]["selector"]
 
 
 def test_volumes_and_sidecars_are_added_behind_the_charts_own() -> None:

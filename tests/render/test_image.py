@@ -4,7 +4,7 @@ import pytest
 
 from harness.helm import template
 
-from .objects import Object, container, head, pod
+from .objects import Object, container, head, pod, worker
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -69,3 +69,31 @@ def test_ray_version_comes_from_the_value_the_tag_or_the_chart(
 ) -> None:
     labels = head(template(values))["metadata"]["labels"]
     assert labels["app.kubernetes.io/version"] == version
+
+
+@pytest.mark.parametrize(
+    ("own", "reference"),
+    [
+        ({"tag": "2.60.0-gpu"}, "quay.io/ray:2.60.0-gpu"),
+        ({"repository": "my/ray"}, "quay.io/my/ray:2.60.0"),
+        ({"registry": "harbor.local"}, f"harbor.local/ray:2.60.0@{DIGEST}"),
+        ({"digest": DIGEST.replace("0", "1")}, f"quay.io/ray:2.60.0@{DIGEST.replace('0', '1')}"),
+        ({"tag": None}, f"quay.io/ray:2.60.0@{DIGEST}"),
+    ],
+)
+def test_group_can_have_another_image_of_the_same_ray(own: Object, reference: str) -> None:
+    shared = {"registry": "quay.io", "repository": "ray", "tag": "2.60.0", "digest": DIGEST}
+    objects = template({"image": shared, "workerGroups": {"default": {"image": own}}})
+    assert container(worker(objects))["image"] == reference
+    assert container(head(objects))["image"] == f"quay.io/ray:2.60.0@{DIGEST}"
+
+
+def test_group_can_have_another_pull_policy() -> None:
+    objects = template({"worker": {"image": {"pullPolicy": "Always"}}})
+    assert container(worker(objects))["imagePullPolicy"] == "Always"
+    assert container(head(objects))["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_head_can_have_another_image() -> None:
+    objects = template({"head": {"image": {"tag": "2.60.0-py312"}}})
+    assert container(head(objects))["image"] == "docker.io/rayproject/ray:2.60.0-py312"

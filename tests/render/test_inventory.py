@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from harness.helm import PROFILES, template, values_of
+from harness.paths import CHART
 
-from .objects import inventory
+from .objects import container, deployments, inventory
 
 DEFAULT_OBJECTS = {
     ("Deployment", "ray-ray-cluster-head"),
@@ -16,8 +17,55 @@ DEFAULT_OBJECTS = {
     ("PodDisruptionBudget", "ray-ray-cluster-worker-default"),
 }
 
+
+def of_group(group: str, *kinds: str, prefix: str = "ray-ray-cluster") -> set[tuple[str, str]]:
+    """A Deployment of a worker group, and its objects of these kinds."""
+    return {(kind, f"{prefix}-worker-{group}") for kind in ("Deployment", *kinds)}
+
+
+HPA, PDB = "HorizontalPodAutoscaler", "PodDisruptionBudget"
+HEAD = {("Deployment", "ray-ray-cluster-head"), ("Service", "ray-ray-cluster-head")}
+
 # A profile without an entry here fails: its inventory has to be written down.
-INVENTORY = {"01-minimal-values.yaml": DEFAULT_OBJECTS}
+INVENTORY = {
+    "01-minimal-values.yaml": DEFAULT_OBJECTS,
+    "02-groups-values.yaml": {
+        *HEAD,
+        *of_group("scaled", HPA, PDB),
+        *of_group("fixed"),
+        *of_group("empty", PDB),
+    },
+    "03-restricted-values.yaml": {*DEFAULT_OBJECTS, ("ServiceAccount", "ray-ray-cluster")},
+    "04-serve-values.yaml": {
+        *DEFAULT_OBJECTS,
+        ("Service", "ray-ray-cluster-serve"),
+        ("Ingress", "ray-ray-cluster-serve"),
+    },
+    "05-everything-values.yaml": {
+        ("Deployment", "everything-head"),
+        ("Service", "everything-head"),
+        ("Service", "everything-head-external"),
+        ("PersistentVolumeClaim", "everything-head"),
+        ("PodDisruptionBudget", "everything-head"),
+        ("Ingress", "everything-head"),
+        ("Service", "everything-serve"),
+        ("Ingress", "everything-serve"),
+        ("ServiceAccount", "ray-jobs"),
+        ("ConfigMap", "ray-notes"),
+        *of_group("default", HPA, PDB, prefix="everything"),
+        *of_group("spill", PDB, prefix="everything"),
+    },
+    "air-gapped.yaml": DEFAULT_OBJECTS,
+    "gateway.yaml": {
+        *DEFAULT_OBJECTS,
+        ("HTTPRoute", "ray-ray-cluster-head"),
+        ("HTTPRoute", "ray-ray-cluster-serve"),
+        ("Service", "ray-ray-cluster-serve"),
+    },
+    "gpu.yaml": DEFAULT_OBJECTS.union(
+        *(of_group(group, HPA, PDB) for group in ("a100", "amd", "claimed", "mig"))
+    ),
+}
 
 
 def test_default_values_render_head_and_one_worker_group() -> None:
@@ -48,6 +96,17 @@ def test_extra_objects_may_be_maps_or_text_with_templates() -> None:
     objects = template({"extraObjects": [as_map, as_text]})
     added = {("ConfigMap", "ray-a"), ("ConfigMap", "ray-b"), ("ConfigMap", "c")}
     assert inventory(objects) == DEFAULT_OBJECTS | added
+
+
+def test_every_inventory_belongs_to_a_profile() -> None:
+    assert set(INVENTORY) == {profile.name for profile in PROFILES}
+
+
+def test_every_installable_profile_is_small_enough_for_two_cpus() -> None:
+    for profile in (profile for profile in PROFILES if profile.parent == CHART / "ci"):
+        objects = template(values_of(profile))
+        requests = [container(obj)["resources"]["requests"]["cpu"] for obj in deployments(objects)]
+        assert set(requests) <= {"50m", "100m"}, f"{profile.name}: {requests}"
 
 
 def test_oldest_supported_kubernetes_gets_the_same_objects() -> None:

@@ -75,6 +75,51 @@ def test_common_labels_are_on_every_object_and_pod() -> None:
     assert all(obj["metadata"]["labels"]["team"] == "a" for obj in [*objects, *pods])
 
 
+# Where the labels and annotations of one object are in the values: a value, its kind and name.
+OWN_METADATA: list[tuple[str, Object, str, str]] = [
+    ("head.deployment", {}, "Deployment", "head"),
+    ("head.service.", {}, "Service", "head"),
+    ("head.externalService.", {"enabled": True}, "Service", "head-external"),
+    ("head.persistence.", {"enabled": True}, "PersistentVolumeClaim", "head"),
+    ("head.podDisruptionBudget.", {"enabled": True}, "PodDisruptionBudget", "head"),
+    ("worker.deployment", {}, "Deployment", "worker-default"),
+    ("worker.autoscaling.", {}, "HorizontalPodAutoscaler", "worker-default"),
+    ("worker.podDisruptionBudget.", {}, "PodDisruptionBudget", "worker-default"),
+]
+
+
+@pytest.mark.parametrize(("path", "values", "kind", "name"), OWN_METADATA)
+def test_object_takes_labels_and_annotations_of_its_own(
+    path: str, values: Object, kind: str, name: str
+) -> None:
+    node, _, prefix = path.partition(".")
+    own = {"labels": {"mine": "1"}, "annotations": {"theirs": "2"}}
+    nested = prefix.endswith(".")
+    settings = (
+        {prefix.strip("."): {**values, **own}}
+        if nested
+        else {f"{prefix}{key.capitalize()}": value for key, value in own.items()}
+    )
+    objects = template({node: settings, "commonAnnotations": {"theirs": "1", "all": "3"}})
+    metadata = find(objects, kind, f"ray-ray-cluster-{name}")["metadata"]
+    assert metadata["labels"]["mine"] == "1"
+    assert metadata["annotations"] == {"theirs": "2", "all": "3"}
+
+
+def test_labels_of_a_deployment_stay_off_its_pods() -> None:
+    deployment = head(template({"head": {"deploymentLabels": {"mine": "1"}}}))
+    assert "mine" not in deployment["spec"]["template"]["metadata"]["labels"]
+    assert "mine" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_common_annotations_are_on_every_object_and_restart_no_pod() -> None:
+    values = {"commonAnnotations": {"owner": "a"}, "head": {"persistence": {"enabled": True}}}
+    objects = template(values)
+    assert {obj["metadata"]["annotations"]["owner"] for obj in objects} == {"a"}
+    for deployment in deployments(objects):
+        assert "annotations" not in deployment["spec"]["template"]["metadata"]
+
+
 def test_selectors_hold_nothing_that_changes_with_values_or_versions() -> None:
     objects = template({"commonLabels": {"team": "a"}, "worker": {"podLabels": {"x": "y"}}})
     for obj in (obj for obj in objects if obj["kind"] in SELECTING):

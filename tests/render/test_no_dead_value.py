@@ -14,6 +14,9 @@ from .objects import Object
 
 # What a value needs beside it before it can show, by the path that it begins with. An `enabled` or
 # `create` beside or above a value is switched on without an entry here.
+HOSTS: Object = {"hosts": [{"host": "ray.example.org"}]}
+GATEWAY: Object = {"parentRefs": [{"name": "web"}]}
+GPU: Object = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
 NEEDED: dict[str, Object] = {
     "gcsFaultTolerance.redis": {
         "gcsFaultTolerance": {
@@ -27,6 +30,15 @@ NEEDED: dict[str, Object] = {
     },
     "image.digest": {"rayVersion": "2.60.0"},
     "worker.replicas": {"worker": {"autoscaling": {"enabled": False}}},
+    "dashboard.ingress": {"dashboard": {"ingress": HOSTS}},
+    "dashboard.httpRoute": {"dashboard": {"httpRoute": GATEWAY}},
+    "serve.ingress": {"serve": {"enabled": True, "ingress": HOSTS}},
+    "serve.httpRoute": {"serve": {"enabled": True, "httpRoute": GATEWAY}},
+    "ports.serve": {"serve": {"enabled": True}},
+    "head.serveProxy": {"serve": {"enabled": True}, "worker": {"serveProxy": True}},
+    "worker.serveProxy": {"serve": {"enabled": True}},
+    "head.numGpus": {"head": GPU},
+    "worker.numGpus": {"worker": GPU},
 }
 # Values that change nothing that is rendered, each with the reason.
 UNSEEN: dict[str, str] = {}

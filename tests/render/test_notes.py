@@ -34,6 +34,43 @@ def test_cluster_without_groups_is_described_so(notes: str) -> None:
     assert "none: tasks run on the head" in notes
 
 
+@pytest.mark.parametrize(
+    "notes",
+    [{"workerGroups": {"default": {"resources": {"limits": {"nvidia.com/gpu": 2}}}}}],
+    indirect=True,
+)
+def test_gpus_of_a_group_are_mentioned(notes: str) -> None:
+    assert "default: 1 to 2 workers with 2 GPU(s) each, CPU target" in notes
+
+
+@pytest.mark.parametrize("notes", [{"suspend": True}], indirect=True)
+def test_suspended_cluster_says_so(notes: str) -> None:
+    assert "The cluster is suspended" in notes
+
+
+def test_serve_is_not_mentioned_while_it_is_off(notes: str) -> None:
+    assert "Ray Serve" not in notes
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {
+            "serve": {
+                "enabled": True,
+                "ingress": {"enabled": True, "hosts": [{"host": "api.example.com"}]},
+            },
+            "workerGroups": {"default": {"serveProxy": True}},
+        }
+    ],
+    indirect=True,
+)
+def test_serve_is_described_with_its_addresses(notes: str) -> None:
+    assert "http://ray-ray-cluster-serve.team-a.svc.cluster.local:8000" in notes
+    assert "http://api.example.com" in notes
+    assert "Workers of the group default receive requests as well" in notes
+
+
 @pytest.mark.parametrize("notes", [{"ports": {"dashboard": 9999}}], indirect=True)
 def test_commands_fit_the_release(notes: str) -> None:
     assert "kubectl -n team-a port-forward svc/ray-ray-cluster-head 8265:9999" in notes
@@ -47,6 +84,40 @@ def test_missing_authentication_is_a_loud_warning(notes: str) -> None:
 
 def test_missing_fault_tolerance_is_mentioned(notes: str) -> None:
     assert OFF in notes
+
+
+def test_nothing_is_called_exposed_by_default(notes: str) -> None:
+    assert "EXPOSE" not in notes
+
+
+@pytest.mark.parametrize(
+    ("notes", "way"),
+    [
+        (
+            {
+                "dashboard": {
+                    "ingress": {
+                        "enabled": True,
+                        "hosts": [{"host": "ray.example.com"}],
+                        "tls": [{"secretName": "cert"}],
+                    }
+                }
+            },
+            "through https://ray.example.com:",
+        ),
+        (
+            {"dashboard": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "web"}]}}},
+            "through http://<gateway>:",
+        ),
+        (
+            {"head": {"externalService": {"enabled": True}}},
+            "through the LoadBalancer Service ray-ray-cluster-head-external:",
+        ),
+    ],
+    indirect=["notes"],
+)
+def test_every_way_to_the_dashboard_is_a_loud_warning(notes: str, way: str) -> None:
+    assert f"EXPOSE it, {way}" in notes
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ RESTRICTED: Object = {
 }
 
 # Controls that a profile breaks because it asks for it (a disk of the node, say), by its file name.
-ASKED_FOR: dict[str, set[str]] = {}
+ASKED_FOR: dict[str, set[str]] = {"gpu.yaml": {"volume types"}}  # a disk of the machine
 
 POD: dict[str, list[Object]] = {
     "AppArmor": [

@@ -1,5 +1,6 @@
 """Contradictions between values: each has its message, and all arrive at once."""
 
+import re
 from typing import Any
 
 import pytest
@@ -23,34 +24,58 @@ def redis(mode: str, **values: str) -> Object:
     return {"gcsFaultTolerance": {"mode": mode, "redis": values}}
 
 
+SECOND_AUTOSCALER = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "second"},
+    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "ray-ray-cluster-worker-default"}},
+}
+# Entries of lists with a name that the chart gives to one of its own.
+OWN_NAMES: dict[str, Object] = {
+    "volumes": {"name": "object-spilling", "emptyDir": {}},
+    "sidecars": {"name": "ray-worker", "image": "i"},
+    "initContainers": {"name": "remove-old-sessions", "image": "i"},
+    "extraPorts": {"name": "serve", "containerPort": 1},
+}
+
 CONTRADICTIONS: list[tuple[str, Object, str]] = [
+    (
+        "text that YAML cannot hold",
+        {"head": {"podAnnotations": {"a": "x\u0084", "b": "c"}}},
+        "head.podAnnotations.a contains a control character, which YAML cannot hold: remove it",
+    ),
+    (
+        "text that YAML cannot hold",
+        worker(env=[{"name": "A", "value": "\u007f"}]),
+        "workerGroups.default.env.0.value contains a control character",
+    ),
     (
         "service name begins with a digit",
         {"fullnameOverride": "1ray"},
         "Service called 1ray-head, but a Service's name starts with a letter",
     ),
     (
-        "common label is the chart's",
+        "label of the chart's own",
         {"commonLabels": {"helm.sh/chart": "x"}},
         "commonLabels sets helm.sh/chart, a label that the chart sets itself: remove it",
     ),
     (
-        "pod label is the chart's",
+        "label of the chart's own",
         worker(podLabels={"ray-cluster/worker-group": "x"}),
         "workerGroups.default.podLabels sets ray-cluster/worker-group, a label that the chart",
     ),
     (
-        "tag tells no version",
+        "image tells no version",
         {"image": {"tag": "nightly"}},
         "docker.io/rayproject/ray:nightly does not tell which Ray it contains: set rayVersion",
     ),
     (
-        "tag only resembles a version",
+        "image tells no version",
         {"image": {"tag": "2.60.0rc1"}},
         "ray:2.60.0rc1 does not tell which Ray it contains",
     ),
     (
-        "digest tells no version",
+        "image tells no version",
         {"image": {"digest": DIGEST}},
         f"docker.io/rayproject/ray@{DIGEST} does not tell which Ray it contains",
     ),
@@ -75,18 +100,18 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "ports.workerMax is 19999, but must be greater than ports.workerMin, which is 30000",
     ),
     (
-        "redis without address",
+        "Redis without address",
         redis("redis"),
         "gcsFaultTolerance.redis.address is empty, but gcsFaultTolerance.mode is redis",
     ),
     (
-        "redis user without password",
+        "Redis user without password",
         redis("redis", address="redis:6379", username="ray"),
         "gcsFaultTolerance.redis.username is set without gcsFaultTolerance.redis.existingSecret",
     ),
     *(
         (
-            f"redis {key} without redis",
+            "Redis settings without Redis",
             redis("none", **{key: value}),
             f"gcsFaultTolerance.redis.{key} is set, but gcsFaultTolerance.mode is none",
         )
@@ -98,17 +123,51 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         }.items()
     ),
     (
-        "nothing can run without workers",
+        "no task could run",
         {"workerGroups": {"default": None}},
         "head.numCpus is 0, and there is no worker group: no task could ever run",
     ),
     (
-        "nothing can run without CPUs",
+        "no task could run",
         worker(numCpus=0),
         "head.numCpus is 0, and so it is in every worker group: no task could ever run",
     ),
     (
-        "cpus from a missing request",
+        "fraction of a CPU",
+        {"head": {"numCpus": 0.5}},
+        "head.numCpus is 0.5, but Ray counts whole CPUs: write 1.",
+    ),
+    (
+        "fraction of a CPU",
+        worker(numCpus=1.5),
+        "workerGroups.default.numCpus is 1.5, but Ray counts whole CPUs: write 2.",
+    ),
+    (
+        "two heads",
+        {"head": {"replicas": 2}},
+        "head.replicas is 2, but a Ray cluster has one head: remove it",
+    ),
+    *(
+        (
+            "two autoscalers for one group",
+            {"extraObjects": [second]},
+            f"extraObjects has a {kind} for the Deployment ray-ray-cluster-worker-default, which "
+            "workerGroups.default.autoscaling scales already: remove it, or write "
+            "workerGroups.default.autoscaling.enabled: false",
+        )
+        for kind, second in (
+            ("HorizontalPodAutoscaler", SECOND_AUTOSCALER),  # as a map
+            (
+                "ScaledObject",  # KEDA's, as a text of two documents with a template
+                "kind: ConfigMap\n---\n"
+                + yaml.safe_dump(SECOND_AUTOSCALER | {"kind": "ScaledObject"}).replace(
+                    "ray-ray", "{{ .Release.Name }}-ray"
+                ),
+            ),
+        )
+    ),
+    (
+        "CPUs from a missing request",
         {"head": {"numCpus": "auto", "resources": {"requests": None, "limits": {"cpu": None}}}},
         "head.numCpus is auto, but there is no head.resources.requests.cpu to take it",
     ),
@@ -118,12 +177,12 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "head.resources.limits.memory is missing: Ray needs to know how much memory it has",
     ),
     (
-        "object store takes all",
+        "object store takes all memory",
         worker(objectStoreMemory="80%"),
         "workerGroups.default.objectStoreMemory is 80%, but must be less than 80 % of",
     ),
     (
-        "object store is larger than the limit",
+        "object store takes all memory",
         {"head": {"objectStoreMemory": "4Gi"}},
         "head.objectStoreMemory is 4Gi, but must be less than 80 % of",
     ),
@@ -133,35 +192,182 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "workerGroups.default.objectStoreMemory comes to 21474836 bytes, but Ray refuses less",
     ),
     (
-        "flag with a value of its own",
+        "flag of the chart's own",
         {"head": {"rayStartParams": {"num-cpus": "2"}}},
         "head.rayStartParams.num-cpus is set by the chart: use head.numCpus instead",
     ),
     (
-        "flag that nobody may set",
+        "flag of the chart's own",
         worker(rayStartParams={"block": ""}),
         "workerGroups.default.rayStartParams.block is set by the chart: remove it",
     ),
     (
-        "variable with a value of its own",
+        "variable of the chart's own",
         worker(env=[{"name": "RAY_REDIS_ADDRESS", "value": "x"}]),
         "workerGroups.default.env sets RAY_REDIS_ADDRESS, which the chart sets itself: "
         "use gcsFaultTolerance.redis.address instead",
     ),
     (
-        "variable that nobody may set",
+        "variable of the chart's own",
         {"head": {"env": [{"name": "POD_IP", "value": "x"}]}},
         "head.env sets POD_IP, which the chart sets itself: remove it",
     ),
     (
-        "volume with the chart's name",
+        "name of the chart's own",
         {"head": {"volumes": [{"name": "shm", "emptyDir": {}}]}},
-        "head.volumes has a volume called shm, a name that the chart uses itself",
+        "head.volumes has an entry called shm, a name that the chart uses itself",
     ),
     (
         "mount in the chart's place",
         {"head": {"volumeMounts": [{"name": "x", "mountPath": "/tmp/ray/"}]}},  # noqa: S108
         "head.volumeMounts mounts at /tmp/ray/, where the chart mounts already",
+    ),
+    (
+        "label of the chart's own",
+        {"head": {"persistence": {"labels": {"helm.sh/chart": "x"}}}},
+        "head.persistence.labels sets helm.sh/chart, a label that the chart sets itself",
+    ),
+    (
+        "label of the chart's own",
+        {"serve": {"service": {"labels": {"ray-cluster/serve": "x"}}}},
+        "serve.service.labels sets ray-cluster/serve, a label that the chart sets itself",
+    ),
+    (
+        "port lies in the workers' range",
+        {"ports": {"serve": 10500}},
+        "ports.serve is 10500, inside the range from ports.workerMin to ports.workerMax",
+    ),
+    (
+        "variable set twice",
+        worker(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
+        "workerGroups.default.env sets A twice: remove one",
+    ),
+    *(
+        (
+            "name of the chart's own",
+            worker(**{key: [entry]}),
+            f"workerGroups.default.{key} has an entry called {entry['name']}, a name that the",
+        )
+        for key, entry in OWN_NAMES.items()
+    ),
+    (
+        "mount in the chart's place",
+        worker(volumeMounts=[{"name": "x", "mountPath": "/object-spilling"}]),
+        "mounts at /object-spilling, where the chart mounts already: use "
+        "workerGroups.default.objectSpilling",
+    ),
+    (
+        "GPUs that the pod does not have",
+        worker(numGpus=1),
+        "workerGroups.default.numGpus is 1, but workerGroups.default.resources.limits has no GPU",
+    ),
+    (
+        "GPUs that the pod does not have",
+        {"head": {"numGpus": 3, "resources": {"limits": {"amd.com/gpu": 2}}}},
+        "head.numGpus is 3, but head.resources.limits has 2: set a limit such as nvidia.com/gpu",
+    ),
+    (
+        "nodes of different versions",
+        worker(image={"tag": "2.59.0-gpu"}),
+        "workerGroups.default.image.tag is 2.59.0-gpu, but the cluster's Ray is 2.60.0",
+    ),
+    (
+        "volume with two sources",
+        {
+            "worker": {"objectSpilling": {"volume": {"hostPath": {"path": "/mnt"}}}},
+            **worker(objectSpilling={"volume": {"ephemeral": {}}}),
+        },
+        "workerGroups.default.objectSpilling.volume comes to ephemeral and hostPath together",
+    ),
+    (
+        "log that rotates all the time",
+        {"logRotation": {"maxSize": "100m"}},
+        "logRotation.maxSize comes to 1 bytes, less than a log needs: write at least 1Mi",
+    ),
+    (
+        "update that cannot succeed",
+        worker(minReadySeconds=600),
+        "workerGroups.default.minReadySeconds is 600, but must be less than "
+        "workerGroups.default.progressDeadlineSeconds, which is 600",
+    ),
+    (
+        "budget without a number",
+        worker(podDisruptionBudget={"maxUnavailable": None}),
+        "workerGroups.default.podDisruptionBudget is enabled without minAvailable and",
+    ),
+    (
+        "token without an account",
+        {"serviceAccount": {"automount": True}},
+        "serviceAccount.automount is true, but there is no account of its own",
+    ),
+    (
+        "annotations without an account",
+        {"serviceAccount": {"annotations": {"role": "x"}, "name": "theirs"}},
+        "serviceAccount.annotations are set, but the chart makes no account",
+    ),
+    (
+        "Ray Serve without a node",
+        {"serve": {"enabled": True}, "head": {"serveProxy": False}},
+        "serve.enabled is true, but neither the head nor a worker group has serveProxy",
+    ),
+    (
+        "nodes for Ray Serve without it",
+        worker(serveProxy=True),
+        "workerGroups.default.serveProxy is true, but serve.enabled is false",
+    ),
+    *(
+        (
+            "way to Ray Serve without it",
+            {"serve": {kind: {"enabled": True, **values}}},
+            f"serve.{kind} is enabled, but serve.enabled is false",
+        )
+        for kind, values in {
+            "ingress": {"hosts": [{"host": "a.b"}]},
+            "httpRoute": {"parentRefs": [{"name": "web"}]},
+        }.items()
+    ),
+    (
+        "killed while it still takes requests",
+        {
+            "serve": {"enabled": True},
+            **worker(serveProxy=True, terminationGracePeriodSeconds=250),
+        },
+        "workerGroups.default.terminationGracePeriodSeconds is 250, but workerGroups.default "
+        "receives requests for Ray Serve, and first goes on for serve.preStopSleepSeconds",
+    ),
+    (
+        "killed while it still takes requests",
+        {"serve": {"enabled": True, "preStopSleepSeconds": 30}},
+        "head.terminationGracePeriodSeconds is 30, but head receives requests for Ray Serve",
+    ),
+    (
+        "Ingress without a host",
+        {"dashboard": {"ingress": {"enabled": True}}},
+        "dashboard.ingress is enabled without hosts: write the name that it answers to",
+    ),
+    (
+        "Ingress without a host",
+        {"serve": {"enabled": True, "ingress": {"enabled": True}}},
+        "serve.ingress is enabled without hosts: write the name that it answers to",
+    ),
+    (
+        "HTTPRoute without a gateway",
+        {"dashboard": {"httpRoute": {"enabled": True}}},
+        "dashboard.httpRoute is enabled without parentRefs: name the gateway that it belongs to",
+    ),
+    (
+        "two Ingresses for one address",
+        {
+            "dashboard": {"ingress": {"enabled": True, "hosts": [{"host": "a.b"}]}},
+            "serve": {
+                "enabled": True,
+                "ingress": {
+                    "enabled": True,
+                    "hosts": [{"host": "a.b", "paths": [{"path": "/x"}, {"path": "/"}]}],
+                },
+            },
+        },
+        "serve.ingress and dashboard.ingress both answer to a.b/: give one of them another",
     ),
     (
         "fewer workers at most than at least",
@@ -203,6 +409,14 @@ def test_contradiction_is_refused(values: Object, message: str) -> None:
     assert "in 1 place(s)" in refused
 
 
+def test_every_contradiction_is_documented_and_no_other() -> None:
+    readme = (CHART / "README.md").read_text()
+    table = readme.partition("## What is refused")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:]
+    assert documented == list(dict.fromkeys(documented)), "a row occurs twice"
+    assert set(documented) == {title for title, _, _ in CONTRADICTIONS}
+
+
 def test_all_contradictions_arrive_in_one_message() -> None:
     refused = refusal(
         {
@@ -219,6 +433,14 @@ def test_all_contradictions_arrive_in_one_message() -> None:
         assert part in refused
 
 
+def test_one_head_may_be_written_down() -> None:
+    template({"head": {"replicas": 1}})
+
+
+def test_group_without_an_autoscaler_may_get_one_of_the_users() -> None:
+    template({"extraObjects": [SECOND_AUTOSCALER], **worker(autoscaling={"enabled": False})})
+
+
 def test_limit_stands_in_for_a_missing_request() -> None:
     template(worker(resources={"requests": {"cpu": None, "memory": None}}))
 
@@ -233,8 +455,21 @@ def test_metrics_of_ones_own_need_no_request() -> None:
 def everything() -> list[Object]:
     """A release that renders every flag and every variable the chart knows."""
     redis_values = {"address": "redis:6379", "username": "ray", "existingSecret": "redis"}
-    node = {"numCpus": "auto", "rayLabels": {"a": "b"}, "rayResources": {"a": 1}}
-    return template({**redis("redis", **redis_values), "head": node, "worker": node})
+    node = {
+        "numCpus": "auto",
+        "rayLabels": {"a": "b"},
+        "rayResources": {"a": 1},
+        "objectSpilling": {"enabled": True},
+    }
+    history = dict.fromkeys(["tasks", "actors", "nodes", "events"], 1)
+    return template(
+        {
+            **redis("redis", **redis_values),
+            "head": {**node, "history": history},
+            "worker": node,
+            "serve": {"enabled": True},
+        }
+    )
 
 
 def refused_names(values: Object) -> str:

@@ -148,6 +148,32 @@ def test_budget_takes_a_percentage() -> None:
     assert budget["spec"]["maxUnavailable"] == "50%"
 
 
+@pytest.mark.parametrize("number", [0, 1, "50%"])
+def test_budget_can_say_how_many_workers_stay(number: int | str) -> None:
+    values = {"worker": {"podDisruptionBudget": {"minAvailable": number}}}
+    budget = worker(template(values), kind="PodDisruptionBudget")["spec"]
+    assert budget["minAvailable"] == number
+    assert "maxUnavailable" not in budget
+
+
+def test_budget_can_count_broken_workers() -> None:
+    values = {"worker": {"podDisruptionBudget": {"unhealthyPodEvictionPolicy": "IfHealthyBudget"}}}
+    budget = worker(template(values), kind="PodDisruptionBudget")["spec"]
+    assert budget["unhealthyPodEvictionPolicy"] == "IfHealthyBudget"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("minReadySeconds", 5), ("progressDeadlineSeconds", 1000000), ("revisionHistoryLimit", 0)],
+)
+def test_deployment_field_is_passed_through(field: str, value: int) -> None:
+    assert group({field: value})["spec"][field] == value
+
+
+def test_false_for_a_pod_is_not_taken_for_unset() -> None:
+    assert pod(group({"hostUsers": False}))["hostUsers"] is False
+
+
 def test_broken_worker_does_not_hold_up_a_node_drain(defaults: list[Object]) -> None:
     budget = worker(defaults, kind="PodDisruptionBudget")["spec"]
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"

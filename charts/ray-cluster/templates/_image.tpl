@@ -1,21 +1,36 @@
 {{/*
 Container images, the one place where a reference is put together.
 
-  include "ray-cluster.image" $
+  include "ray-cluster.image" $node                                              the reference
+  include "ray-cluster.imageOf" $node | fromJson                                 `image` with the node's own differences
   include "ray-cluster.imagePullSecrets" $
+
+  $node := dict "ctx" $ "values" .Values.head
 */}}
+
+{{/*
+`image`, and over it what the node says. A digest pins one image, so that it does not outlive another repository or tag.
+*/}}
+{{- define "ray-cluster.imageOf" -}}
+{{- $own := default dict .values.image -}}
+{{- $shared := deepCopy .ctx.Values.image -}}
+{{- if or $own.repository $own.tag -}}
+{{- $_ := set $shared "digest" "" -}}
+{{- end -}}
+{{- toJson (mergeOverwrite $shared (deepCopy $own)) -}}
+{{- end -}}
 
 {{/*
 [registry/]repository[:tag][@digest]. global.imageRegistry wins over image.registry, so that an air-gapped site changes one
 value for all charts. A digest alone gets no default tag: it may be another version's, and the tag would lie.
 */}}
 {{- define "ray-cluster.image" -}}
-{{- $image := .Values.image -}}
-{{- with default $image.registry .Values.global.imageRegistry -}}
+{{- $image := include "ray-cluster.imageOf" . | fromJson -}}
+{{- with default $image.registry .ctx.Values.global.imageRegistry -}}
 {{ . }}/
 {{- end -}}
 {{ $image.repository }}
-{{- with default (ternary "" .Chart.AppVersion (ne $image.digest "")) $image.tag -}}
+{{- with default (ternary "" .ctx.Chart.AppVersion (ne $image.digest "")) $image.tag -}}
 :{{ . }}
 {{- end -}}
 {{- with $image.digest -}}

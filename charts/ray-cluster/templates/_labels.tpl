@@ -1,12 +1,33 @@
 {{/*
-Labels. All helpers here take the same arguments; "group" belongs to component "worker" only:
+Labels and annotations. All helpers here take the same arguments; "group" belongs to component "worker" only:
 
+  include "ray-cluster.metadata" (dict "ctx" $ "component" "head" "name" $name "labels" $labels "annotations" $annotations)
   include "ray-cluster.labels" (dict "ctx" $ "component" "head")
   include "ray-cluster.selectorLabels" (dict "ctx" $ "component" "worker" "group" $name)
   include "ray-cluster.podLabels" (dict "ctx" $ "component" "worker" "group" $name "values" $group)
+  include "ray-cluster.serveSelectorLabels" $
 
-The chart's own labels win over commonLabels and podLabels; _validate.tpl refuses the attempt to change them.
+The chart's own labels win over the user's; _validate.tpl refuses the attempt to change them.
 */}}
+
+{{/* The metadata of an object that is not a pod; "labels" and "annotations" are what the user wants on this one alone. */}}
+{{- define "ray-cluster.metadata" -}}
+name: {{ .name }}
+namespace: {{ .ctx.Release.Namespace | quote }}
+labels:
+  {{- include "ray-cluster.labels" . | nindent 2 }}
+{{- with mergeOverwrite (deepCopy (default dict .ctx.Values.commonAnnotations)) (deepCopy (default dict .annotations)) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The pods that receive requests for Ray Serve, of whatever component and group. */}}
+{{- define "ray-cluster.serveSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "ray-cluster.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+ray-cluster/serve: "true"
+{{- end -}}
 
 {{/*
 Labels of selectors. A Deployment's selector cannot be changed once it exists: chart version and users' labels never
@@ -30,7 +51,7 @@ ray-cluster/worker-group: {{ . | quote }}
 {{- with include "ray-cluster.ray.version" .ctx -}}
 {{- $_ := set $own "app.kubernetes.io/version" . -}}
 {{- end -}}
-{{- toYaml (mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) $own) -}}
+{{- toYaml (mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .labels)) $own) -}}
 {{- end -}}
 
 {{/*
@@ -39,5 +60,8 @@ new chart alone is no reason to restart a head.
 */}}
 {{- define "ray-cluster.podLabels" -}}
 {{- $users := mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .values.podLabels)) -}}
+{{- if include "ray-cluster.servesRequests" . -}}
+{{- $_ := set $users "ray-cluster/serve" "true" -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite $users (include "ray-cluster.selectorLabels" . | fromYaml)) -}}
 {{- end -}}

@@ -9,6 +9,9 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.headName" $
   include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
   include "ray-cluster.headAddress" $
+  include "ray-cluster.externalName" $
+  include "ray-cluster.serveName" $
+  include "ray-cluster.serviceAccountName" $
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}
@@ -64,4 +67,21 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 */}}
 {{- define "ray-cluster.headAddress" -}}
 {{- printf "%s.%s.svc.%s" (include "ray-cluster.headName" .) .Release.Namespace .Values.clusterDomain -}}
+{{- end -}}
+
+{{/* The Service for clients outside of the Kubernetes cluster. */}}
+{{- define "ray-cluster.externalName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "head-external") -}}
+{{- end -}}
+
+{{/* Ray Serve's Service, Ingress and route. */}}
+{{- define "ray-cluster.serveName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "serve") -}}
+{{- end -}}
+
+{{/* The pods' service account: the chart's, one that exists, or empty for the namespace's default. */}}
+{{- define "ray-cluster.serviceAccountName" -}}
+{{- with .Values.serviceAccount -}}
+{{- default (ternary (include "ray-cluster.fullname" $) "" .create) .name -}}
+{{- end -}}
 {{- end -}}

@@ -18,9 +18,15 @@ metadata:
   {{- end }}
 spec:
   {{- include "ray-cluster.podSettings" . | nindent 2 }}
-  {{- with .values.initContainers }}
+  {{- $cleanUp := include "ray-cluster.sessionCleanUp" . }}
+  {{- if or $cleanUp .values.initContainers }}
   initContainers:
+    {{- with $cleanUp }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with .values.initContainers }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- end }}
   containers:
     {{- include "ray-cluster.rayContainer" . | nindent 4 }}
@@ -36,11 +42,14 @@ spec:
 
 {{/* What concerns the pod as a whole: permissions, scheduling, DNS and its end. */}}
 {{- define "ray-cluster.podSettings" -}}
-# Ray does not talk to the Kubernetes API, and jobs run users' code.
-automountServiceAccountToken: false
+# Ray does not talk to the Kubernetes API, and jobs run users' code: a token only for who asks for it.
+automountServiceAccountToken: {{ .ctx.Values.serviceAccount.automount }}
 enableServiceLinks: false
 restartPolicy: Always
-terminationGracePeriodSeconds: {{ include "ray-cluster.terminationGracePeriodSeconds" .values }}
+{{- with default (include "ray-cluster.serviceAccountName" .ctx) .values.serviceAccountName }}
+serviceAccountName: {{ . | quote }}
+{{- end }}
+terminationGracePeriodSeconds: {{ include "ray-cluster.terminationGracePeriodSeconds" . }}
 {{- with .values.podSecurityContext }}
 securityContext:
   {{- toYaml . | nindent 2 }}
@@ -49,11 +58,16 @@ securityContext:
 imagePullSecrets:
   {{- . | nindent 2 }}
 {{- end }}
-{{- $passedThrough := list "affinity" "dnsConfig" "dnsPolicy" "hostAliases" "nodeSelector" "priorityClassName" "runtimeClassName" "tolerations" }}
+{{- $passedThrough := list "affinity" "dnsConfig" "dnsPolicy" "hostAliases" "hostNetwork" "hostUsers" "nodeSelector" "priorityClassName" "readinessGates" "resourceClaims" "runtimeClassName" "schedulerName" "schedulingGates" "shareProcessNamespace" "tolerations" }}
 {{- range $field := $passedThrough }}
-{{- with get $.values $field }}
-{{ toYaml (dict $field .) }}
+{{- $value := get $.values $field }}
+{{- if or $value (kindIs "bool" $value) }}
+{{ toYaml (dict $field $value) }}
 {{- end }}
+{{- end }}
+{{- if and .values.hostNetwork (not .values.dnsPolicy) }}
+# By default such a pod asks the machine's DNS, which does not know the head's name.
+dnsPolicy: ClusterFirstWithHostNet
 {{- end }}
 {{- $constraints := list }}
 {{- range .values.topologySpreadConstraints }}
@@ -69,34 +83,42 @@ topologySpreadConstraints:
 
 {{/*
 A worker gets its drain time and 60 s more: Ray counts only the drain against its timeout, then stops its processes (a few
-seconds), and before all that a preStop hook of the user may run. When the grace period is over, Kubernetes kills.
+seconds), and before all that a preStop hook of the user may run. Ray Serve's pause comes before the drain as well. When the
+grace period is over, Kubernetes kills.
 */}}
 {{- define "ray-cluster.terminationGracePeriodSeconds" -}}
-{{- if kindIs "invalid" .terminationGracePeriodSeconds -}}
-{{- add (dig "drain" "timeoutSeconds" 0 .) 60 -}}
+{{- if kindIs "invalid" .values.terminationGracePeriodSeconds -}}
+{{- add (dig "drain" "timeoutSeconds" 0 .values) (include "ray-cluster.servePause" .) 60 -}}
 {{- else -}}
-{{- int .terminationGracePeriodSeconds -}}
+{{- int .values.terminationGracePeriodSeconds -}}
 {{- end -}}
 {{- end -}}
 
-{{- define "ray-cluster.rayContainer" -}}
-- name: ray-{{ .component }}
-  image: {{ include "ray-cluster.image" .ctx | quote }}
-  imagePullPolicy: {{ .ctx.Values.image.pullPolicy }}
-  command: [ray, start]
+{{/* What Deployments of head and workers have in common beside their pods; null is Kubernetes' own default. */}}
+{{- define "ray-cluster.deploymentSettings" -}}
+{{- range $field := list "minReadySeconds" "progressDeadlineSeconds" "revisionHistoryLimit" }}
+{{- $value := get $ $field }}
+{{- if has (kindOf $value) (list "int" "int64" "float64") }}
+{{ $field }}: {{ int $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+An init container that removes the oldest sessions from a head's claim: each start of the head adds one, and Ray removes none.
+It has the head's resources, so that it adds nothing to what the pod requests.
+*/}}
+{{- define "ray-cluster.sessionCleanUp" -}}
+{{- $persistence := default dict .values.persistence -}}
+{{- if and $persistence.enabled (not (kindIs "invalid" $persistence.keepSessions)) -}}
+- name: remove-old-sessions
+  image: {{ include "ray-cluster.image" . | quote }}
+  imagePullPolicy: {{ (include "ray-cluster.imageOf" . | fromJson).pullPolicy }}
+  command: [python, -c]
   args:
-    {{- include "ray-cluster.ray.args" . | trim | nindent 4 }}
-  env:
-    {{- include "ray-cluster.ray.env" . | nindent 4 }}
-    {{- with .values.env }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- with .values.envFrom }}
-  envFrom:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  ports:
-    {{- include "ray-cluster.containerPorts" . | trim | nindent 4 }}
+    - {{ .ctx.Files.Get "files/remove_old_sessions.py" | quote }}
+    - /tmp/ray
+    - {{ int $persistence.keepSessions | quote }}
   {{- with .values.resources }}
   resources:
     {{- toYaml . | nindent 4 }}
@@ -105,14 +127,42 @@ seconds), and before all that a preStop hook of the user may run. When the grace
   securityContext:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .values.lifecycle }}
+  volumeMounts:
+    - name: ray-tmp
+      mountPath: /tmp/ray
+{{- end -}}
+{{- end -}}
+
+{{- define "ray-cluster.rayContainer" -}}
+- name: ray-{{ .component }}
+  image: {{ include "ray-cluster.image" . | quote }}
+  imagePullPolicy: {{ (include "ray-cluster.imageOf" . | fromJson).pullPolicy }}
+  command: [ray, start]
+  args:
+    {{- include "ray-cluster.ray.args" . | trim | nindent 4 }}
+  env:
+    {{- include "ray-cluster.ray.env" . | nindent 4 }}
+    {{- with .values.env }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  ports:
+    {{- include "ray-cluster.containerPorts" . | trim | nindent 4 }}
+    {{- with .values.extraPorts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- range $field := list "envFrom" "resizePolicy" "resources" "securityContext" "terminationMessagePolicy" "volumeDevices" "workingDir" }}
+  {{- with get $.values $field }}
+  {{- toYaml (dict $field .) | nindent 2 }}
+  {{- end }}
+  {{- end }}
+  {{- with include "ray-cluster.lifecycle" . | fromYaml }}
   lifecycle:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- range $name := list "startupProbe" "livenessProbe" "readinessProbe" }}
   {{- with get $.values $name }}
   {{ $name }}:
-    {{- include "ray-cluster.probe" . | nindent 4 }}
+    {{- include "ray-cluster.probe" (dict "node" $ "name" $name "probe" .) | nindent 4 }}
   {{- end }}
   {{- end }}
   volumeMounts:
@@ -120,6 +170,10 @@ seconds), and before all that a preStop hook of the user may run. When the grace
       mountPath: /dev/shm
     - name: ray-tmp
       mountPath: /tmp/ray
+    {{- if .values.objectSpilling.enabled }}
+    - name: object-spilling
+      mountPath: {{ include "ray-cluster.ray.spillingDirectory" . }}
+    {{- end }}
     {{- with .values.volumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -139,22 +193,36 @@ seconds), and before all that a preStop hook of the user may run. When the grace
   containerPort: {{ $ports.dashboardAgentListen }}
 - name: metrics
   containerPort: {{ $ports.metrics }}
+{{- if include "ray-cluster.servesRequests" . }}
+- name: serve
+  containerPort: {{ $ports.serve }}
+{{- end }}
 {{- end -}}
 
 {{/*
 A probe: the user's fields, and Ray's health endpoint unless the user brings a handler. The endpoint is the dashboard
 agent's: on every node it asks for the node's raylet, on the head for the GCS as well, and costs a few milliseconds where
 the `ray` command line takes half a second of CPU.
+
+A worker that receives requests is ready when Ray Serve's proxy is, because the Service sends requests to whoever is ready,
+and a worker without a replica has no proxy. The head always has one, and stays ready for everything else it does.
 */}}
 {{- define "ray-cluster.probe" -}}
-{{- $probe := deepCopy . -}}
-{{- if not (or .httpGet .exec .tcpSocket .grpc) -}}
-{{- $_ := set $probe "httpGet" (dict "path" "/api/healthz" "port" "agent") -}}
+{{- $probe := deepCopy .probe -}}
+{{- if not (or $probe.httpGet $probe.exec $probe.tcpSocket $probe.grpc) -}}
+{{- $handler := dict "path" "/api/healthz" "port" "agent" -}}
+{{- if and (eq .name "readinessProbe") (eq .node.component "worker") (include "ray-cluster.servesRequests" .node) -}}
+{{- $handler = dict "path" "/-/healthz" "port" "serve" -}}
+{{- end -}}
+{{- $_ := set $probe "httpGet" $handler -}}
 {{- end -}}
 {{- toYaml $probe -}}
 {{- end -}}
 
-{{/* The volumes of every Ray container: /dev/shm for its object store, /tmp/ray for its logs, sockets and spilled objects. */}}
+{{/*
+The volumes of every Ray container: /dev/shm for its object store, /tmp/ray for its logs and sockets, and for the objects
+that the store has no room for unless these have a volume of their own.
+*/}}
 {{- define "ray-cluster.volumes" -}}
 # A container has 64 MiB of /dev/shm by default, and Ray would put its object store on disk. Counts as the pod's memory.
 - name: shm
@@ -169,4 +237,29 @@ the `ray` command line takes half a second of CPU.
   {{- else }}
   emptyDir: {}
   {{- end }}
+{{- with .values.objectSpilling }}
+{{- if .enabled }}
+- name: object-spilling
+  {{- toYaml (default (dict "emptyDir" (dict "sizeLimit" .sizeLimit)) .volume) | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A disruption budget for the pods of a node's component and group. Kubernetes takes one of the two numbers. */}}
+{{- define "ray-cluster.podDisruptionBudget" -}}
+{{- $budget := .values.podDisruptionBudget -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "ray-cluster.metadata" (merge (pick $budget "labels" "annotations") .) | nindent 2 }}
+spec:
+  {{- if not (kindIs "invalid" $budget.minAvailable) }}
+  minAvailable: {{ $budget.minAvailable }}
+  {{- else }}
+  maxUnavailable: {{ $budget.maxUnavailable }}
+  {{- end }}
+  unhealthyPodEvictionPolicy: {{ $budget.unhealthyPodEvictionPolicy }}
+  selector:
+    matchLabels:
+      {{- include "ray-cluster.selectorLabels" . | nindent 6 }}
 {{- end -}}

@@ -3,10 +3,12 @@ Ray itself: its version, the flags of `ray start`, and its environment. What dif
 nowhere else.
 
   include "ray-cluster.ray.version" $                                            2.60.0, or empty when nothing tells
+  include "ray-cluster.ray.versionOf" $image                                     what an image's own values tell
   include "ray-cluster.ray.args" $node                                           list of `ray start` arguments
   include "ray-cluster.ray.env" $node                                            list of environment variables
   include "ray-cluster.ray.managedFlags" $ | fromYaml                            flags that users may not set, see below
   include "ray-cluster.ray.managedEnv" $ | fromYaml                              the same for the environment
+  include "ray-cluster.ray.gpus" $values                                         GPUs as a number
 
   $node := dict "ctx" $ "component" "head" "values" .Values.head
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
@@ -25,14 +27,17 @@ The version in the image: rayVersion, or the tag if it looks like one (2.60.0, 2
 image is used. A digest and a tag of one's own tell nothing: then this is empty, and _validate.tpl asks for rayVersion.
 */}}
 {{- define "ray-cluster.ray.version" -}}
-{{- $image := .Values.image -}}
 {{- if .Values.rayVersion -}}
 {{- .Values.rayVersion -}}
-{{- else if $image.tag -}}
-{{- regexFind `^[0-9]+\.[0-9]+\.[0-9]+(-|$)` $image.tag | trimSuffix "-" -}}
-{{- else if not $image.digest -}}
+{{- else if .Values.image.tag -}}
+{{- include "ray-cluster.ray.versionOf" .Values.image -}}
+{{- else if not .Values.image.digest -}}
 {{- .Chart.AppVersion -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "ray-cluster.ray.versionOf" -}}
+{{- regexFind `^[0-9]+\.[0-9]+\.[0-9]+(-|$)` (default "" .tag) | trimSuffix "-" -}}
 {{- end -}}
 
 {{/*
@@ -47,6 +52,7 @@ block: ""
      127.0.0.1 for its address, and join as a node that nobody can reach. */ -}}
 node-ip-address: $(POD_IP)
 node-name: $(POD_NAME)
+num-gpus: {{ include "ray-cluster.ray.gpus" .values | quote }}
 num-cpus: {{ eq (toString .values.numCpus) "auto" | ternary "$(CPU_REQUEST)" (toString .values.numCpus) | quote }}
 memory: {{ include "ray-cluster.taskMemoryBytes" .values | quote }}
 object-store-memory: {{ include "ray-cluster.objectStoreBytes" .values | quote }}
@@ -61,6 +67,12 @@ node-manager-port: {{ .nodeManager | quote }}
 object-manager-port: {{ .objectManager | quote }}
 ray-client-server-port: {{ .client | quote }}
 runtime-env-agent-port: {{ .runtimeEnvAgent | quote }}
+{{- end }}
+{{- if .values.objectSpilling.enabled }}
+object-spilling-directory: {{ include "ray-cluster.ray.spillingDirectory" . }}
+{{- else if .ctx.Values.head.objectSpilling.enabled }}
+# A worker that names no directory takes the head's, where it has no volume, and does not start.
+object-spilling-directory: /tmp/ray/object-spilling
 {{- end }}
 {{- with .values.rayLabels }}
 {{- $labels := list }}
@@ -120,7 +132,9 @@ node-ip-address: ""
 node-manager-port: ports.nodeManager
 node-name: ""
 num-cpus: NODE.numCpus
+num-gpus: NODE.numGpus
 object-manager-port: ports.objectManager
+object-spilling-directory: NODE.objectSpilling.enabled
 object-store-memory: NODE.objectStoreMemory
 plasma-directory: NODE.objectStoreMemory
 port: ports.gcs
@@ -156,14 +170,31 @@ worker-port-list: ports.workerMin
   value: $(POD_NAME)
 - name: RAY_NODE_TYPE_NAME
   value: {{ default "head" .group | quote }}
-# A dashboard whose usage statistics are off still reports once that they are: to nobody, here.
 - name: RAY_USAGE_STATS_ENABLED
-  value: "0"
+  value: {{ .ctx.Values.usageStats.enabled | ternary "1" "0" | quote }}
+{{- if not .ctx.Values.usageStats.enabled }}
+# A dashboard whose usage statistics are off still reports once that they are: to nobody, here.
 - name: RAY_USAGE_STATS_REPORT_URL
   value: http://127.0.0.1:1
+{{- end }}
+- name: RAY_ROTATION_MAX_BYTES
+  value: {{ include "ray-cluster.bytes" .ctx.Values.logRotation.maxSize | quote }}
+- name: RAY_ROTATION_BACKUP_COUNT
+  value: {{ int .ctx.Values.logRotation.backupCount | quote }}
 # On SIGTERM a worker finishes its tasks first. A head has nothing to wait for, and its place should be taken soon.
 - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
   value: {{ dig "drain" "timeoutSeconds" 0 .values | int | quote }}
+{{- if .ctx.Values.serve.enabled }}
+# Ray Serve listens on localhost unless told otherwise, and a node is told by whichever driver starts Serve first.
+- name: RAY_SERVE_DEFAULT_HTTP_HOST
+  value: 0.0.0.0
+{{- end }}
+{{- range $name, $value := .values.history }}
+{{- if not (kindIs "invalid" $value) }}
+- name: {{ get (include "ray-cluster.ray.historyEnv" $ | fromYaml) $name }}
+  value: {{ int $value | quote }}
+{{- end }}
+{{- end }}
 {{- $faultTolerance := .ctx.Values.gcsFaultTolerance }}
 {{- if eq $faultTolerance.mode "redis" }}
 {{- if eq .component "head" }}
@@ -197,8 +228,45 @@ RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: worker.drain.timeoutSeconds
 RAY_NODE_TYPE_NAME: ""
 RAY_REDIS_ADDRESS: gcsFaultTolerance.redis.address
 RAY_REDIS_PASSWORD: gcsFaultTolerance.redis.existingSecret
-RAY_USAGE_STATS_ENABLED: ""
-RAY_USAGE_STATS_REPORT_URL: ""
+RAY_ROTATION_BACKUP_COUNT: logRotation.backupCount
+RAY_ROTATION_MAX_BYTES: logRotation.maxSize
+RAY_SERVE_DEFAULT_HTTP_HOST: serve.enabled
+RAY_USAGE_STATS_ENABLED: usageStats.enabled
+RAY_USAGE_STATS_REPORT_URL: usageStats.enabled
 RAY_external_storage_namespace: gcsFaultTolerance.redis.storageNamespace
 RAY_gcs_rpc_server_reconnect_timeout_s: gcsFaultTolerance.workerReconnectTimeoutSeconds
+{{- range $key, $name := include "ray-cluster.ray.historyEnv" . | fromYaml }}
+{{ $name }}: head.history.{{ $key }}
+{{- end }}
+{{- end -}}
+
+{{/* How Ray calls what `head.history` sets. The head alone keeps a history. */}}
+{{- define "ray-cluster.ray.historyEnv" -}}
+actors: RAY_maximum_gcs_destroyed_actor_cached_count
+events: RAY_DASHBOARD_MAX_EVENTS_TO_CACHE
+nodes: RAY_maximum_gcs_dead_node_cached_count
+tasks: RAY_task_events_max_num_task_in_gcs
+{{- end -}}
+
+{{/*
+GPUs that a node offers: a number, or `auto`, what the container's limits say. Ray would count what it sees on the machine,
+and a container without a limit sees all GPUs of some machines. Extended resources are always limits.
+*/}}
+{{- define "ray-cluster.ray.gpus" -}}
+{{- $gpus := 0 -}}
+{{- if ne (toString .numGpus) "auto" -}}
+{{- $gpus = int .numGpus -}}
+{{- else -}}
+{{- range $resource, $count := dig "limits" dict (default dict .resources) -}}
+{{- if regexMatch `^(nvidia\.com/(gpu(\.shared)?|mig-.+)|amd\.com/gpu|gpu\.intel\.com/(i915|xe))$` $resource -}}
+{{- $gpus = add $gpus (include "ray-cluster.bytes" $count | int) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $gpus -}}
+{{- end -}}
+
+{{/* Where objects go that the object store has no room for, if they have a volume. */}}
+{{- define "ray-cluster.ray.spillingDirectory" -}}
+/object-spilling
 {{- end -}}

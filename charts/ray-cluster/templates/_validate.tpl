@@ -9,18 +9,43 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 */}}
 {{- define "ray-cluster.validate" -}}
 {{- $groups := include "ray-cluster.workerGroups" . | fromJson -}}
+{{ include "ray-cluster.validate.text" (dict "path" "" "value" .Values) }}
 {{ include "ray-cluster.validate.names" . }}
-{{ include "ray-cluster.validate.labels" (dict "path" "commonLabels" "labels" .Values.commonLabels) }}
+{{ include "ray-cluster.validate.labels" (dict "path" "" "values" (pick .Values "commonLabels")) }}
+{{ include "ray-cluster.validate.labels" (dict "path" "serviceAccount." "values" .Values.serviceAccount) }}
+{{ include "ray-cluster.validate.serviceAccount" .Values.serviceAccount }}
+{{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
 {{ include "ray-cluster.validate.version" . }}
 {{ include "ray-cluster.validate.ports" .Values.ports }}
 {{ include "ray-cluster.validate.faultTolerance" .Values.gcsFaultTolerance }}
 {{ include "ray-cluster.validate.cpus" (dict "head" .Values.head "groups" $groups) }}
-{{ include "ray-cluster.validate.node" (dict "path" "head" "values" .Values.head) }}
+{{ include "ray-cluster.validate.serve" (dict "ctx" $ "groups" $groups) }}
+{{ include "ray-cluster.validate.routes" .Values }}
+{{ include "ray-cluster.validate.node" (dict "ctx" $ "path" "head" "values" .Values.head) }}
+{{- range $key := list "service" "externalService" "persistence" }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "head.%s." $key) "values" (get $.Values.head $key)) }}
+{{- end }}
+{{ include "ray-cluster.validate.oneHead" .Values.head }}
+{{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
-{{- $node := dict "path" (printf "workerGroups.%s" $name) "values" $group }}
+{{- $node := dict "ctx" $ "path" (printf "workerGroups.%s" $name) "values" $group }}
 {{ include "ray-cluster.validate.node" $node }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.autoscaling." $node.path) "values" $group.autoscaling) }}
 {{ include "ray-cluster.validate.autoscaling" $node }}
 {{ include "ray-cluster.validate.drain" $node }}
+{{- end }}
+{{- end -}}
+
+{{/* Helm's toYaml gives nothing at all for a map with a character in it that YAML cannot hold, and does not say so. */}}
+{{- define "ray-cluster.validate.text" -}}
+{{- if regexMatch `[\x{7f}-\x{84}\x{86}-\x{9f}\x{fffe}\x{ffff}]` (toJson .value) }}
+{{- if or (kindIs "map" .value) (kindIs "slice" .value) }}
+{{- range $key, $value := .value }}
+{{ include "ray-cluster.validate.text" (dict "path" (printf "%s.%v" $.path $key | trimPrefix ".") "value" $value) }}
+{{- end }}
+{{- else }}
+{{ .path }} contains a control character, which YAML cannot hold: remove it.
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -32,11 +57,14 @@ the release's name makes a Service called {{ $name }}, but a Service's name star
 {{- end }}
 {{- end -}}
 
+{{/* Of values at a path that ends in a dot, or at the top: every map that becomes labels of an object. */}}
 {{- define "ray-cluster.validate.labels" -}}
-{{- $reserved := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "ray-cluster/worker-group" -}}
-{{- range $label, $_ := .labels }}
+{{- $reserved := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "ray-cluster/serve" "ray-cluster/worker-group" -}}
+{{- range $key := list "labels" "commonLabels" "deploymentLabels" "podLabels" }}
+{{- range $label, $_ := default dict (get $.values $key) }}
 {{- if has $label $reserved }}
-{{ $.path }} sets {{ $label }}, a label that the chart sets itself: remove it.
+{{ $.path }}{{ $key }} sets {{ $label }}, a label that the chart sets itself: remove it.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -45,7 +73,7 @@ the release's name makes a Service called {{ $name }}, but a Service's name star
 {{- $version := include "ray-cluster.ray.version" . -}}
 {{- $minimum := include "ray-cluster.ray.minimumVersion" . -}}
 {{- if not $version }}
-rayVersion is empty, and {{ include "ray-cluster.image" . }} does not tell which Ray it contains: set rayVersion, for example "{{ .Chart.AppVersion }}".
+rayVersion is empty, and {{ include "ray-cluster.image" (dict "ctx" . "values" dict) }} does not tell which Ray it contains: set rayVersion, for example "{{ .Chart.AppVersion }}".
 {{- else if not (semverCompare (printf ">=%s" $minimum) $version) }}
 Ray {{ $version }} is too old, this chart needs {{ $minimum }} or newer: choose another image.tag, or correct rayVersion.
 {{- end }}
@@ -99,13 +127,47 @@ head.numCpus is 0, and {{ empty .groups | ternary "there is no worker group" "so
 {{- end }}
 {{- end -}}
 
+{{- define "ray-cluster.validate.oneHead" -}}
+{{- if ne (int (default 1 .replicas)) 1 }}
+head.replicas is {{ .replicas }}, but a Ray cluster has one head: remove it. For more workers raise worker.autoscaling.maxReplicas, for more clusters install more releases.
+{{- end }}
+{{- end -}}
+
+{{/* Two autoscalers on one Deployment undo each other's work, and Kubernetes does not mind. */}}
+{{- define "ray-cluster.validate.oneAutoscaler" -}}
+{{- $owners := dict -}}
+{{- range $name, $group := .groups -}}
+{{- if $group.autoscaling.enabled -}}
+{{- $_ := set $owners (include "ray-cluster.workerName" (dict "ctx" $.ctx "group" $name)) (printf "workerGroups.%s.autoscaling" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .ctx.Values.extraObjects }}
+{{- range include "ray-cluster.extraObject" (dict "ctx" $.ctx "object" .) | splitList "\n---" }}
+{{- $object := fromYaml . }}
+{{- $target := dig "spec" "scaleTargetRef" "name" "" $object }}
+{{- if and (has $object.kind (list "HorizontalPodAutoscaler" "ScaledObject")) (hasKey $owners $target) }}
+{{- $owner := get $owners $target }}
+extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{ $owner }} scales already: remove it, or write {{ $owner }}.enabled: false.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* What head and worker groups have in common. */}}
 {{- define "ray-cluster.validate.node" -}}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.podLabels" .path) "labels" .values.podLabels) }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s." .path) "values" .values) }}
 {{ include "ray-cluster.validate.memory" . }}
+{{ include "ray-cluster.validate.image" . }}
+{{ include "ray-cluster.validate.gpus" . }}
+{{ include "ray-cluster.validate.spilling" . }}
+{{ include "ray-cluster.validate.deployment" . }}
+{{ include "ray-cluster.validate.budget" . }}
+{{ include "ray-cluster.validate.pause" . }}
 {{ include "ray-cluster.validate.reserved" . }}
 {{- if and (eq (toString .values.numCpus) "auto") (not (include "ray-cluster.validate.hasRequest" (dict "resource" "cpu" "resources" .values.resources))) }}
 {{ .path }}.numCpus is auto, but there is no {{ .path }}.resources.requests.cpu to take it from: set the request, or write numCpus as a whole number.
+{{- else if and (not (kindIs "string" .values.numCpus)) (ne (floor .values.numCpus) (float64 .values.numCpus)) }}
+{{ .path }}.numCpus is {{ .values.numCpus }}, but Ray counts whole CPUs: write {{ ceil .values.numCpus }}. Tasks may ask for a fraction of one, and resources.requests.cpu may be one.
 {{- end }}
 {{- end -}}
 
@@ -142,19 +204,34 @@ head.numCpus is 0, and {{ empty .groups | ternary "there is no worker group" "so
 {{- end }}
 {{- end }}
 {{- $env := include "ray-cluster.ray.managedEnv" . | fromYaml -}}
+{{- $seen := dict -}}
 {{- range .values.env }}
 {{- if hasKey $env (toString .name) }}
 {{ $.path }}.env sets {{ .name }}, which the chart sets itself: {{ include "ray-cluster.validate.instead" (dict "path" $.path "value" (get $env .name)) }}.
+{{- else if hasKey $seen .name }}
+{{ $.path }}.env sets {{ .name }} twice: remove one.
+{{- end }}
+{{- $_ := set $seen .name true }}
+{{- end }}
+{{- $names := dict
+      "volumes" (list "object-spilling" "ray-tmp" "shm")
+      "sidecars" (list "ray-head" "ray-worker" "remove-old-sessions")
+      "initContainers" (list "ray-head" "ray-worker" "remove-old-sessions")
+      "extraPorts" (list "agent" "client" "dashboard" "gcs-server" "metrics" "serve") -}}
+{{- range $key, $own := $names }}
+{{- range default list (get $.values $key) }}
+{{- if has .name $own }}
+{{ $.path }}.{{ $key }} has an entry called {{ .name }}, a name that the chart uses itself: choose another.
 {{- end }}
 {{- end }}
-{{- range .values.volumes }}
-{{- if has (toString .name) (list "shm" "ray-tmp") }}
-{{ $.path }}.volumes has a volume called {{ .name }}, a name that the chart uses itself: choose another.
 {{- end }}
-{{- end }}
-{{- range .values.volumeMounts }}
-{{- if has (toString .mountPath | trimSuffix "/") (list "/dev/shm" "/tmp/ray") }}
-{{ $.path }}.volumeMounts mounts at {{ .mountPath }}, where the chart mounts already: {{ eq .mountPath "/tmp/ray" | ternary "use head.persistence" (printf "use %s.objectStoreMemory" $.path) }}.
+{{- $mounts := dict
+      "/dev/shm" (printf "%s.objectStoreMemory" .path)
+      "/tmp/ray" "head.persistence"
+      (include "ray-cluster.ray.spillingDirectory" .) (printf "%s.objectSpilling" .path) -}}
+{{- range $mount := .values.volumeMounts }}
+{{- with get $mounts (trimSuffix "/" $mount.mountPath) }}
+{{ $.path }}.volumeMounts mounts at {{ $mount.mountPath }}, where the chart mounts already: use {{ . }}.
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -190,5 +267,127 @@ remove it
 {{- $grace := .values.terminationGracePeriodSeconds -}}
 {{- if and (not (kindIs "invalid" $grace)) (le (int $grace) (int .values.drain.timeoutSeconds)) }}
 {{ .path }}.terminationGracePeriodSeconds is {{ $grace }}, but must be greater than {{ .path }}.drain.timeoutSeconds, which is {{ .values.drain.timeoutSeconds }}: Kubernetes would kill a worker that still drains. Remove it, and the chart derives it.
+{{- end }}
+{{- end -}}
+
+{{/* Nodes of different versions do not find together. */}}
+{{- define "ray-cluster.validate.image" -}}
+{{- $version := include "ray-cluster.ray.version" .ctx -}}
+{{- $own := include "ray-cluster.ray.versionOf" (default dict .values.image) -}}
+{{- if and $own $version (ne $own $version) }}
+{{ .path }}.image.tag is {{ .values.image.tag }}, but the cluster's Ray is {{ $version }}: all nodes need the same version, choose another tag.
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.spilling" -}}
+{{- $sources := keys (default dict .values.objectSpilling.volume) | sortAlpha -}}
+{{- if gt (len $sources) 1 }}
+{{ .path }}.objectSpilling.volume comes to {{ join " and " $sources }} together, but a volume has one source: set the other to null.
+{{- end }}
+{{- end -}}
+
+{{/* A GPU that Ray offers and the container does not have makes tasks fail that ask for one. */}}
+{{- define "ray-cluster.validate.gpus" -}}
+{{- $resources := default dict .values.resources -}}
+{{- $limit := include "ray-cluster.ray.gpus" (dict "numGpus" "auto" "resources" $resources) | int -}}
+{{- if and (gt (int .values.numGpus) $limit) (not $resources.claims) }}
+{{ .path }}.numGpus is {{ int .values.numGpus }}, but {{ .path }}.resources.limits {{ gt $limit 0 | ternary (printf "has %d" $limit) "has no GPU" }}: set a limit such as nvidia.com/gpu, and leave numGpus at auto.
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.deployment" -}}
+{{- $ready := .values.minReadySeconds -}}
+{{- if and $ready (le (default 600 .values.progressDeadlineSeconds | int) (int $ready)) }}
+{{ .path }}.minReadySeconds is {{ int $ready }}, but must be less than {{ .path }}.progressDeadlineSeconds, which is {{ default 600 .values.progressDeadlineSeconds | int }}: lower it, or raise the deadline.
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.budget" -}}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.podDisruptionBudget." .path) "values" .values.podDisruptionBudget) }}
+{{- with .values.podDisruptionBudget }}
+{{- if and .enabled (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable) }}
+{{ $.path }}.podDisruptionBudget is enabled without minAvailable and maxUnavailable: set one of them, or write enabled: false.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The pause comes out of the grace period before anything else happens. */}}
+{{- define "ray-cluster.validate.pause" -}}
+{{- $grace := .values.terminationGracePeriodSeconds -}}
+{{- $drain := dig "drain" "timeoutSeconds" 0 .values | int -}}
+{{- $pause := include "ray-cluster.servePause" . | int -}}
+{{- if and $pause (not (kindIs "invalid" $grace)) (gt (int $grace) $drain) (le (int $grace) (add $drain $pause | int)) }}
+{{ .path }}.terminationGracePeriodSeconds is {{ int $grace }}, but {{ .path }} receives requests for Ray Serve, and first goes on for serve.preStopSleepSeconds, which is {{ $pause }}: raise the one to more than {{ add $drain $pause }}, or lower the other.
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.serviceAccount" -}}
+{{- if and .automount (not .create) (not .name) }}
+serviceAccount.automount is true, but there is no account of its own to take a token from: set serviceAccount.create or serviceAccount.name.
+{{- end }}
+{{- if and .annotations (not .create) }}
+serviceAccount.annotations are set, but the chart makes no account: set serviceAccount.create, or annotate the account yourself.
+{{- end }}
+{{- end -}}
+
+{{/* A suffix that is missing (100) or wrong (100m) is a quantity as well, and would rotate a log with every line. */}}
+{{- define "ray-cluster.validate.logRotation" -}}
+{{- $size := include "ray-cluster.bytes" .maxSize -}}
+{{- if lt (float64 (default 0 $size)) 1048576.0 }}
+logRotation.maxSize comes to {{ default 0 $size }} bytes, less than a log needs: write at least 1Mi.
+{{- end }}
+{{- end -}}
+
+{{/* Requests need a way in, and nodes to arrive at. */}}
+{{- define "ray-cluster.validate.serve" -}}
+{{- $serve := .ctx.Values.serve -}}
+{{ include "ray-cluster.validate.labels" (dict "path" "serve.service." "values" $serve.service) }}
+{{- if $serve.enabled }}
+{{- $receives := .ctx.Values.head.serveProxy }}
+{{- range .groups }}
+{{- $receives = or $receives .serveProxy }}
+{{- end }}
+{{- if not $receives }}
+serve.enabled is true, but neither the head nor a worker group has serveProxy: requests would arrive nowhere. Set it where they shall.
+{{- end }}
+{{- else }}
+{{- range $name, $group := .groups }}
+{{- if $group.serveProxy }}
+workerGroups.{{ $name }}.serveProxy is true, but serve.enabled is false: enable it, or remove serveProxy.
+{{- end }}
+{{- end }}
+{{- range $kind := list "ingress" "httpRoute" }}
+{{- if get (get $serve $kind) "enabled" }}
+serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it could lead to. Enable both, or neither.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Takes all values. An Ingress without a host answers for every host of its controller, other tenants' as well. */}}
+{{- define "ray-cluster.validate.routes" -}}
+{{- $seen := dict -}}
+{{- range $target := list "dashboard" "serve" }}
+{{- $values := get $ $target }}
+{{- range $kind := list "ingress" "httpRoute" }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.%s." $target $kind) "values" (get $values $kind)) }}
+{{- end }}
+{{- if $values.ingress.enabled }}
+{{- if not $values.ingress.hosts }}
+{{ $target }}.ingress is enabled without hosts: write the name that it answers to, for example hosts: [{host: ray.example.com}].
+{{- end }}
+{{- range $host := $values.ingress.hosts }}
+{{- range default (list (dict "path" "/")) $host.paths }}
+{{- $url := printf "%s%s" $host.host .path }}
+{{- with get $seen $url }}
+{{ $target }}.ingress and {{ . }}.ingress both answer to {{ $url }}: give one of them another host or path.
+{{- end }}
+{{- $_ := set $seen $url $target }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) }}
+{{ $target }}.httpRoute is enabled without parentRefs: name the gateway that it belongs to, for example parentRefs: [{name: web}].
+{{- end }}
 {{- end }}
 {{- end -}}

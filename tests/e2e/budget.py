@@ -1,0 +1,74 @@
+"""The cluster's CPU and memory, shared among the scenarios that run side by side.
+
+Scenarios mostly wait, so many fit on two CPUs; but a release whose pods find no room would wait
+for another scenario's end until its own time is over, and one that measures CPU must not have a
+neighbour that burns it. So each scenario takes its share first, and gives it back at its end.
+
+A share is a range of bytes locked in a file, one file per resource: the kernel gives it back when
+the process ends, however it ends.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_UNITS = {"cpu": 10, "memory": 64}  # per byte of the file
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the pods of one scenario request together: CPU in millicores, memory in MiB."""
+
+    cpu: int = 400
+    memory: int = 4 * 1024
+
+    def fits(self, other: "Share") -> bool:
+        """Whether there is room for it in `other`."""
+        return self.cpu <= other.cpu and self.memory <= other.memory
+
+
+@contextmanager
+def taken(share: Share, total: Share, folder: Path) -> Iterator[None]:
+    """Wait for `share` of `total`, in the order of asking, and hold it.
+
+    Processes of one machine that name the same `folder` share one budget.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "queue").open("w") as queue:
+        # Whoever waits keeps the others behind: else small shares would starve a large one.
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        for resource, unit in _UNITS.items():
+            wanted, all_of_it = getattr(share, resource), getattr(total, resource)
+            _take(folder / resource, wanted // unit, all_of_it // unit)
+    try:
+        yield
+    finally:
+        for resource in _UNITS:
+            fcntl.lockf(_file(folder / resource), fcntl.LOCK_UN)
+
+
+def _take(path: Path, wanted: int, total: int) -> None:
+    assert wanted <= total, f"a share of {path.name} is larger than all there is"
+    free = list(range(total))
+    while wanted:
+        for byte in list(free):
+            try:
+                fcntl.lockf(_file(path), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            except OSError:
+                continue
+            free.remove(byte)
+            wanted -= 1
+            if not wanted:
+                return
+        time.sleep(_POLL_SECONDS)
+
+
+@cache  # closing any descriptor of the file would give the process's locks back
+def _file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,0 +1,46 @@
+"""What becomes of a cluster whose head goes."""
+
+import urllib.error
+from collections.abc import Callable
+
+import pytest
+from kubernetes import client
+
+from harness import ray_api
+
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+
+COUNTER = JOBS / "counter.py"
+
+
+@pytest.mark.scenario("head.pod-deleted")
+def test_deleted_head_is_replaced_and_its_state_is_lost(install: Callable[..., Release]) -> None:
+    """Without fault tolerance the same workers come back to an empty cluster that works.
+
+    Lost are the actors, detached ones too, and what the Jobs API knew.
+    """
+    release = install(small(autoscaling={"enabled": False}))
+    before = release.wait_for_workers()
+    (head,), workers = release.pod_names("head"), release.pod_names("worker")
+    with release.dashboard() as url:
+        job = ray_api.submit(url, COUNTER, "start")
+        assert ray_api.wait(url, job).split()[-1] == "3"
+        assert ray_api.run_job(url, COUNTER, "ask").split()[-1] == "3"
+
+    client.CoreV1Api(release.api).delete_namespaced_pod(head, release.namespace)
+
+    wait_until(
+        "another head",
+        lambda: release.pod_names("head"),
+        lambda names: len(names) == 1 and head not in names,
+        timeout=READY_TIMEOUT_SECONDS,
+    )
+    after = release.wait_for_workers()
+    assert {node["node_name"] for node in after if not node["is_head_node"]} == workers
+    # Their pods are the same, but as Ray's nodes they are new ones.
+    assert not {node["node_id"] for node in before} & {node["node_id"] for node in after}
+    with release.dashboard() as url:
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            ray_api.call(f"{url}/api/jobs/{job}")
+        assert ray_api.run_job(url, COUNTER, "ask").split()[-1] == "gone"
+        assert ray_api.run_job(url, COUNTER, "start").split()[-1] == "3"

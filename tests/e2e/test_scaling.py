@@ -1,0 +1,108 @@
+"""Worker groups follow what their workers really use: out under load, and back in after it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness import ray_api
+
+from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
+
+LOAD = JOBS / "load.py"
+WHERE = JOBS / "where.py"
+# Beside the 290 MB of an idle Ray this is more than 80 % of 1Gi for one worker, and less for two.
+LOAD_MEBIBYTES = "700"
+
+
+def scaling(cpu_request: str) -> dict[str, Any]:
+    """Values of one group of one or two workers, with the chart's own targets.
+
+    Only the wait before scale-in is shorter than the chart's, which is five minutes.
+    """
+    values = small(autoscaling={"behavior": {"scaleDown": {"stabilizationWindowSeconds": 10}}})
+    values["worker"]["resources"] = {"requests": {"cpu": cpu_request, "memory": "1Gi"}}
+    return values
+
+
+@pytest.fixture
+def calm(install: Callable[..., Release], metrics: None) -> Callable[[dict[str, Any]], Release]:
+    """Install a release and wait until its autoscaler sees all metrics below their targets."""
+
+    def _calm(values: dict[str, Any]) -> Release:
+        release = install(values)
+        release.wait_for_workers()
+        release.wait_for_calm()
+        assert release.rescales() == []
+        return release
+
+    return _calm
+
+
+def joined(release: Release) -> set[str]:
+    """The names of the workers that are alive in Ray's node table."""
+    with release.dashboard() as url:
+        return {n["node_name"] for n in ray_api.alive_nodes(url) if not n["is_head_node"]}
+
+
+@pytest.mark.scenario("scale-out.memory")
+@pytest.mark.needs(cpu=1100, memory=3 * 1024)
+def test_group_grows_when_memory_passes_its_target(calm: Callable[..., Release]) -> None:
+    """A worker full of memory but with an idle CPU is joined by one that takes the next task."""
+    # The chart's own request: what the load's start takes of it is far from the target.
+    release = calm(scaling(cpu_request="500m"))
+    (loaded,) = release.pod_names("worker")
+
+    with release.dashboard() as url:
+        ray_api.submit(url, LOAD, "memory", LOAD_MEBIBYTES)
+        account = release.wait_for_rescale(1)
+        seen = release.utilization()
+        assert "New size: 2; reason: memory resource utilization" in account
+        assert seen["cpu"] < release.targets()["cpu"], f"the CPU was not idle: {seen}"
+
+        release.wait_for_workers()
+        (added,) = release.pod_names("worker") - {loaded}
+        # The actor that holds the memory has the only CPU of the first worker.
+        assert ray_api.run_job(url, WHERE).split()[-1] == added
+
+
+@pytest.mark.scenario("scale-out.cpu")
+@pytest.mark.needs(cpu=900, memory=3 * 1024, alone=True)
+def test_group_grows_when_cpu_passes_its_target(calm: Callable[..., Release]) -> None:
+    """A worker that computes is joined by one that takes the next task."""
+    release = calm(scaling(cpu_request="400m"))
+    (loaded,) = release.pod_names("worker")
+
+    with release.dashboard() as url:
+        ray_api.submit(url, LOAD, "cpu")
+        account = release.wait_for_rescale(1)
+        seen = release.utilization()
+        assert "New size: 2; reason: cpu resource utilization" in account
+        assert seen["memory"] < release.targets()["memory"], f"memory was not idle: {seen}"
+
+        release.wait_for_workers()
+        (added,) = release.pod_names("worker") - {loaded}
+        assert ray_api.run_job(url, WHERE).split()[-1] == added
+
+
+@pytest.mark.scenario("scale-in.after-load")
+@pytest.mark.needs(cpu=700, memory=3 * 1024)
+def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> None:
+    """The second worker leaves Ray's node table and Kubernetes, and the cluster works on."""
+    release = calm(scaling(cpu_request="300m"))
+    with release.dashboard() as url:
+        job = ray_api.submit(url, LOAD, "memory", LOAD_MEBIBYTES)
+        release.wait_for_rescale(1)
+        release.wait_for_workers()
+        assert len(joined(release)) == 2
+
+        ray_api.stop(url, job)
+        account = release.wait_for_rescale(2)
+        assert "New size: 1; reason: All metrics below target" in account
+        left = wait_until(
+            "one worker in Ray's node table, the one pod that is left",
+            lambda: (joined(release), release.pod_names("worker")),
+            lambda seen: seen[0] == seen[1] and len(seen[0]) == 1,
+            timeout=SCALE_TIMEOUT_SECONDS,
+        )
+        assert {ray_api.run_job(url, WHERE).split()[-1]} == left[1]
