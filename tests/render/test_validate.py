@@ -28,7 +28,10 @@ SECOND_AUTOSCALER = {
     "apiVersion": "autoscaling/v2",
     "kind": "HorizontalPodAutoscaler",
     "metadata": {"name": "second"},
-    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "ray-ray-cluster-worker-default"}},
+    "spec": {
+        "maxReplicas": 2,
+        "scaleTargetRef": {"kind": "Deployment", "name": "ray-ray-cluster-worker-default"},
+    },
 }
 # Entries of lists with a name that the chart gives to one of its own.
 OWN_NAMES: dict[str, Object] = {
