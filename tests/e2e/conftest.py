@@ -121,10 +121,15 @@ def install(
     namespace: str,
     share: Share,
 ) -> Iterator[Callable[..., Release]]:
-    """Install the chart with `values`, wait until its Deployments run, uninstall it at the end."""
+    """Install the chart with `values`, wait until its Deployments run, uninstall it at the end.
+
+    `wait=False` leaves the waiting to the test.
+    """
     installed: list[tuple[Release, pyhelm3.Client]] = []
 
-    def _install(values: dict[str, Any], name: str = "ray", *, program: str = "helm") -> Release:
+    def _install(
+        values: dict[str, Any], name: str = "ray", *, program: str = "helm", wait: bool = True
+    ) -> Release:
         objects = helm.template(values, release=name, namespace=namespace)
         asked = requested(objects)
         assert asked.fits(share), f"{asked} is more than this test's {share}: see `needs`"
@@ -140,9 +145,10 @@ def install(
 
         asyncio.run(apply())
         deployments = [obj["metadata"]["name"] for obj in objects if obj["kind"] == "Deployment"]
-        wait_for_deployments_to_run(
-            kube_cluster.kube_client, deployments, namespace, READY_TIMEOUT_SECONDS
-        )
+        if wait:
+            wait_for_deployments_to_run(
+                kube_cluster.kube_client, deployments, namespace, READY_TIMEOUT_SECONDS
+            )
         return release
 
     yield _install

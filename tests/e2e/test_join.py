@@ -3,15 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from kubernetes import client, utils
 
-from harness import up
 from harness.cluster import Cluster
 from harness.paths import PACKAGE
 
+from . import pods
 from .release import Release, small
 
 WORD_COUNT = PACKAGE / "jobs" / "word_count.py"
@@ -28,52 +27,14 @@ def test_workers_join_and_do_the_work(install: Callable[..., Release], program: 
     release = install(values, program=program)
     nodes = release.wait_for_workers()
 
-    pods = {pod.metadata.name for pod in release.pods("worker")}
+    workers = release.pod_names("worker")
     joined = {node["node_name"] for node in nodes if not node["is_head_node"]}
-    assert len(pods) == 3
-    assert joined == pods
+    assert len(workers) == 3
+    assert joined == workers
     result = json.loads(release.run_job(WORD_COUNT).strip().splitlines()[-1])
     assert result["words"] == result["words_single_process"] > 1_000_000
     assert result["equal"], f"the workers counted other words: {result}"
-    assert set(result["tasks_per_node"]) == pods
-
-
-@pytest.mark.scenario("join.no-upstream-dns")
-def test_workers_join_while_upstream_dns_is_silent(
-    install: Callable[..., Release],
-    testbed: Cluster,
-    namespace: str,
-    api: client.ApiClient,
-    coredns: "CoreDNS",
-) -> None:
-    """Workers never ask a DNS server beyond the cluster's, so one that is mute cannot delay them.
-
-    With a short name for the head, Ray's resolver does ask it, for minutes.
-    """
-    upstream = _run_pod(api, testbed, namespace, "upstream", [_ray_container(_SILENT_DNS)], {})
-    resolver = _run_resolver(api, testbed, namespace, upstream, coredns)
-    dns = {
-        "dnsPolicy": "None",
-        "dnsConfig": {
-            "nameservers": [resolver],
-            "searches": [f"{namespace}.svc.cluster.local", "svc.cluster.local", "cluster.local"],
-            "options": [{"name": "ndots", "value": "5"}],  # as the kubelet writes it
-        },
-    }
-    values = small(autoscaling={"enabled": False}, **dns)
-    values["head"] |= dns
-
-    release = install(values)
-    nodes = release.wait_for_workers()
-
-    assert sum(not node["is_head_node"] for node in nodes) == 1
-    # The way to the mute server works, or it would prove nothing that nobody asked it.
-    worker = release.pods("worker")[0].metadata.name
-    testbed.kubectl("exec", f"--namespace={namespace}", worker, "--", "python", "-c", _LOOK_UP)
-    asked = testbed.kubectl("logs", f"--namespace={namespace}", "upstream").split()
-    assert "probe.example" in asked
-    assert [name for name in asked if release.head_service in name] == []
-    assert [name for name in asked if name.endswith("ray.io")] == [], "Ray calls home"
+    assert set(result["tasks_per_node"]) == workers
 
 
 @dataclass(frozen=True)
@@ -98,6 +59,45 @@ def coredns(api: client.ApiClient) -> CoreDNS:
     return CoreDNS(image, service.spec.cluster_ip)
 
 
+@pytest.mark.scenario("join.no-upstream-dns")
+def test_workers_join_while_upstream_dns_is_silent(
+    install: Callable[..., Release],
+    testbed: Cluster,
+    namespace: str,
+    api: client.ApiClient,
+    coredns: CoreDNS,
+) -> None:
+    """Workers never ask a DNS server beyond the cluster's, so one that is mute cannot delay them.
+
+    With a short name for the head, Ray's resolver does ask it, for minutes.
+    """
+    pods.start(api, namespace, "upstream", pods.ray_container(_SILENT_DNS))
+    upstream = pods.wait_ready(api, testbed, namespace, "upstream")
+    resolver = _run_resolver(api, testbed, namespace, upstream, coredns)
+    dns = {
+        "dnsPolicy": "None",
+        "dnsConfig": {
+            "nameservers": [resolver],
+            "searches": [f"{namespace}.svc.cluster.local", "svc.cluster.local", "cluster.local"],
+            "options": [{"name": "ndots", "value": "5"}],  # as the kubelet writes it
+        },
+    }
+    values = small(autoscaling={"enabled": False}, **dns)
+    values["head"] |= dns
+
+    release = install(values)
+    nodes = release.wait_for_workers()
+
+    assert sum(not node["is_head_node"] for node in nodes) == 1
+    # The way to the mute server works, or it would prove nothing that nobody asked it.
+    (worker,) = release.pod_names("worker")
+    testbed.kubectl("exec", f"--namespace={namespace}", worker, "--", "python", "-c", _LOOK_UP)
+    asked = testbed.kubectl("logs", f"--namespace={namespace}", "upstream").split()
+    assert "probe.example" in asked
+    assert [name for name in asked if release.head_service in name] == []
+    assert [name for name in asked if name.endswith("ray.io")] == [], "Ray calls home"
+
+
 # Answers nothing and prints the name in each query (length-prefixed labels from byte 12 on).
 _SILENT_DNS = f"""
 import socket
@@ -120,11 +120,6 @@ except OSError:
 else:
     raise SystemExit("a name was resolved that nobody serves")
 """
-
-
-def _ray_container(program: str) -> dict[str, Any]:
-    image = f"docker.io/rayproject/ray:{up.ray_version()}"
-    return {"image": image, "command": ["python", "-c", program]}
 
 
 def _run_resolver(
@@ -153,7 +148,8 @@ cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
         "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns"}],
     }
     volume = {"name": "config", "configMap": {"name": "resolver"}}
-    _run_pod(api, testbed, namespace, "resolver", [container], {"volumes": [volume]})
+    pods.start(api, namespace, "resolver", container, volumes=[volume])
+    pods.wait_ready(api, testbed, namespace, "resolver")
     # resolv.conf has no room for a port: a Service brings the query from 53 to the pod.
     service = {
         "apiVersion": "v1",
@@ -169,35 +165,3 @@ cluster.local:{DNS_PORT} in-addr.arpa:{DNS_PORT} {{
     }
     utils.create_from_dict(api, service, namespace=namespace)
     return str(core.read_namespaced_service("resolver", namespace).spec.cluster_ip)
-
-
-def _run_pod(
-    api: client.ApiClient,
-    testbed: Cluster,
-    namespace: str,
-    name: str,
-    containers: list[dict[str, Any]],
-    spec: dict[str, Any],
-) -> str:
-    """Run a pod under the restricted Pod Security Standard and return its address when ready."""
-    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": name}},
-        "spec": {
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": name, "securityContext": security} | c for c in containers],
-            **spec,
-        },
-    }
-    utils.create_from_dict(api, pod, namespace=namespace)
-    testbed.kubectl(
-        "wait", f"--namespace={namespace}", f"pod/{name}", "--for=condition=Ready", "--timeout=90s"
-    )
-    return str(client.CoreV1Api(api).read_namespaced_pod(name, namespace).status.pod_ip)

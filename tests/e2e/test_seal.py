@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kubernetes import client
 
-from harness import images, up
 from harness.cluster import Cluster
 from harness.process import CommandError, run
+
+from . import pods
 
 PORT = 8000
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).status)"
@@ -72,7 +74,9 @@ def outside(own_cluster: Cluster, tmp_path: Path) -> Iterator[Outside]:
 
 
 @pytest.mark.scenario("seal.nothing-leaves")
-def test_nothing_leaves_the_cluster(outside: Outside, testbed: Cluster, namespace: str) -> None:
+def test_nothing_leaves_the_cluster(
+    outside: Outside, testbed: Cluster, namespace: str, api: client.ApiClient
+) -> None:
     """A server that any other container reaches is out of reach for the cluster's pods and node."""
     target = outside.url.removeprefix("http://").replace(":", "/")
     request = r"GET /as-control HTTP/1.0\r\n\r\n"
@@ -84,14 +88,13 @@ def test_nothing_leaves_the_cluster(outside: Outside, testbed: Cluster, namespac
     refused = _refusal(["docker", "exec", str(testbed.node), "bash", "-c", connect])
     assert "refused" in refused or "unreachable" in refused, refused
 
-    ray = images.ray_reference(up.ray_version())
     began = time.monotonic()
-    pod = _pod_refusal(testbed, namespace, ray, f"{outside.url}/from-a-pod")
+    pod = _pod_refusal(api, testbed, namespace, f"{outside.url}/from-a-pod")
     assert "refused" in pod or "unreachable" in pod, pod
     assert not outside.asked_for("from-a-pod")
 
     assert _refusal(["docker", "exec", str(testbed.node), "getent", "hosts", "kubernetes.io"]) == ""
-    name = _pod_refusal(testbed, namespace, ray, "http://kubernetes.io/")
+    name = _pod_refusal(api, testbed, namespace, "http://kubernetes.io/")
     assert "Name or service not known" in name or "name resolution" in name, name
     # Refused at once, not lost in the dark: what asks for the outside must not hang.
     assert time.monotonic() - began < 60
@@ -117,24 +120,8 @@ def _refusal(command: list[str]) -> str:
     return failure.value.output
 
 
-def _pod_refusal(testbed: Cluster, namespace: str, image: str, url: str) -> str:
-    """What a pod of `image` says when it cannot fetch `url`."""
+def _pod_refusal(api: client.ApiClient, testbed: Cluster, namespace: str, url: str) -> str:
+    """What a pod says when it cannot fetch `url`."""
     name = f"fetch-{secrets.token_hex(2)}"
-    manifest = f"""
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: {namespace}}}
-spec:
-  restartPolicy: Never
-  securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}
-  containers:
-    - name: fetch
-      image: {image}
-      command: [python3, -c, "{FETCH}", "{url}"]
-      securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
-"""
-    testbed.kubectl("apply", "-f", "-", stdin=manifest)
-    where = f"--namespace={namespace}"
-    phase = "jsonpath={.status.phase}=Failed"
-    testbed.kubectl("wait", where, f"pod/{name}", f"--for={phase}", "--timeout=60s")
-    return testbed.kubectl("logs", where, name)
+    pods.start(api, namespace, name, pods.ray_container(FETCH, url))
+    return pods.wait_for_phase(testbed, namespace, name, "Failed")

@@ -1,0 +1,60 @@
+"""Pods of the tests' own beside a release, under the restricted Pod Security Standard."""
+
+from typing import Any
+
+from kubernetes import client, utils
+
+from harness import images, up
+from harness.cluster import Cluster
+
+_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def ray_container(program: str, *arguments: str) -> dict[str, Any]:
+    """A container that runs the Python text `program` in Ray's image."""
+    image = images.ray_reference(up.ray_version())
+    return {"image": image, "command": ["python", "-c", program, *arguments]}
+
+
+def start(
+    api: client.ApiClient,
+    namespace: str,
+    name: str,
+    container: dict[str, Any],
+    **spec: Any,
+) -> None:
+    """Create the pod `name`; `spec` adds to its spec."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": name, "securityContext": _SECURITY} | container],
+            **spec,
+        },
+    }
+    utils.create_from_dict(api, pod, namespace=namespace)
+
+
+def wait_ready(api: client.ApiClient, testbed: Cluster, namespace: str, name: str) -> str:
+    """Wait until the pod `name` is ready and return its address."""
+    testbed.kubectl(
+        "wait", f"--namespace={namespace}", f"pod/{name}", "--for=condition=Ready", "--timeout=90s"
+    )
+    return str(client.CoreV1Api(api).read_namespaced_pod(name, namespace).status.pod_ip)
+
+
+def wait_for_phase(testbed: Cluster, namespace: str, name: str, phase: str) -> str:
+    """Wait until the pod `name` is in `phase` ('Succeeded', 'Failed') and return its log."""
+    testbed.kubectl(
+        "wait", f"--namespace={namespace}", f"pod/{name}",
+        f"--for=jsonpath={{.status.phase}}={phase}", "--timeout=90s",
+    )  # fmt: skip
+    return testbed.kubectl("logs", f"--namespace={namespace}", name)
