@@ -7,7 +7,7 @@ import pytest
 from harness.helm import PROFILES, template, values_of
 from harness.paths import CHART
 
-from .objects import container, deployments, inventory
+from .objects import deployments, inventory, pod
 
 DEFAULT_OBJECTS = {
     ("Deployment", "ray-ray-cluster-head"),
@@ -55,6 +55,8 @@ INVENTORY = {
         *of_group("default", HPA, PDB, prefix="everything"),
         *of_group("spill", PDB, prefix="everything"),
     },
+    "07-redis-values.yaml": DEFAULT_OBJECTS
+    | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")},
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {
         *DEFAULT_OBJECTS,
@@ -105,8 +107,12 @@ def test_every_inventory_belongs_to_a_profile() -> None:
 def test_every_installable_profile_is_small_enough_for_two_cpus() -> None:
     for profile in (profile for profile in PROFILES if profile.parent == CHART / "ci"):
         objects = template(values_of(profile))
-        requests = [container(obj)["resources"]["requests"]["cpu"] for obj in deployments(objects)]
-        assert set(requests) <= {"50m", "100m"}, f"{profile.name}: {requests}"
+        requests = [
+            container["resources"]["requests"]["cpu"]
+            for deployment in deployments(objects)
+            for container in pod(deployment)["containers"]
+        ]
+        assert set(requests) <= {"20m", "50m", "100m"}, f"{profile.name}: {requests}"
 
 
 def test_oldest_supported_kubernetes_gets_the_same_objects() -> None:
