@@ -73,6 +73,7 @@ def test_no_request_is_lost_when_a_worker_goes(
 
     url = f"http://{release.name}-ray-cluster-serve.{namespace}.svc.cluster.local:8000/"
     pods.start(api, namespace, "client", pods.ray_container(CLIENT, url))
+    pods.wait_ready(api, testbed, namespace, "client")
     look = seen_by(testbed, namespace)
     wait_until("answers of both", look, lambda seen: workers <= set(seen["answered"]), timeout=90)
 
