@@ -162,7 +162,7 @@ _ANY: list[Any] = [
 _BY_NAME: dict[str, list[Any]] = {
     "extraObjects": [[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}}]],
     "limits": [{"memory": "4Gi"}],
-    "requests": [{"cpu": "3"}],
+    "requests": [{"cpu": "900m"}],
     "resources": [{"limits": {"memory": "4Gi"}}],
     "strategy": [{"rollingUpdate": {"maxSurge": 2}}],
 }

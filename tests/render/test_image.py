@@ -22,17 +22,37 @@ def image(values: Object) -> str:
         ({"tag": "2.58.1-py312"}, "docker.io/rayproject/ray:2.58.1-py312"),
         ({"registry": "harbor.local:8443/hub"}, "harbor.local:8443/hub/rayproject/ray:2.60.0"),
         ({"registry": "", "repository": "quay.io/my/ray"}, "quay.io/my/ray:2.60.0"),
-        ({"digest": DIGEST}, f"docker.io/rayproject/ray@{DIGEST}"),
         ({"tag": "2.60.0", "digest": DIGEST}, f"docker.io/rayproject/ray:2.60.0@{DIGEST}"),
     ],
 )
 def test_reference_is_registry_repository_tag_and_digest(values: Object, reference: str) -> None:
-    assert image({"image": values, "rayVersion": "2.60.0"}) == reference
+    assert image({"image": values}) == reference
+
+
+def test_digest_alone_gets_no_tag() -> None:
+    values = {"image": {"digest": DIGEST}, "rayVersion": "2.60.0"}
+    assert image(values) == f"docker.io/rayproject/ray@{DIGEST}"
+
+
+def test_empty_tag_is_the_version_that_the_values_name() -> None:
+    assert image({"rayVersion": "2.58.1"}) == "docker.io/rayproject/ray:2.58.1"
+
+
+def test_empty_tag_of_a_group_is_the_clusters_version() -> None:
+    group = {"image": {"repository": "my/ray", "tag": ""}}
+    objects = template({"image": {"tag": "2.58.1-py312"}, "workerGroups": {"default": group}})
+    assert container(worker(objects))["image"] == "docker.io/my/ray:2.58.1"
 
 
 def test_global_registry_wins() -> None:
     values = {"global": {"imageRegistry": "mirror.local"}, "image": {"registry": "docker.io"}}
     assert image(values) == "mirror.local/rayproject/ray:2.60.0"
+
+
+def test_global_registry_leaves_a_repository_alone_that_names_its_own() -> None:
+    shared = {"registry": "", "repository": "quay.io/my/ray"}
+    values = {"global": {"imageRegistry": "mirror.local"}, "image": shared}
+    assert image(values) == "quay.io/my/ray:2.60.0"
 
 
 def test_pull_policy_is_passed_on() -> None:
@@ -60,7 +80,7 @@ def test_there_are_no_pull_secrets_by_default(defaults: list[Object]) -> None:
         ({"image": {"tag": "2.58.1"}}, "2.58.1"),
         ({"image": {"tag": "2.58.1-py312-gpu"}}, "2.58.1"),
         ({"image": {"tag": "nightly"}, "rayVersion": "2.59.0"}, "2.59.0"),
-        ({"image": {"tag": "2.60.0"}, "rayVersion": "2.59.0"}, "2.59.0"),
+        ({"rayVersion": "2.59.0"}, "2.59.0"),
         ({"image": {"digest": DIGEST}, "rayVersion": "2.57.0"}, "2.57.0"),
     ],
 )

@@ -83,6 +83,21 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         f"docker.io/rayproject/ray@{DIGEST} does not tell which Ray it contains",
     ),
     (
+        "image tells no version",
+        worker(image={"tag": "nightly"}),
+        "workerGroups.default.image is docker.io/rayproject/ray:nightly, which does not tell",
+    ),
+    (
+        "image tells no version",
+        worker(image={"digest": DIGEST}),
+        f"workerGroups.default.image is docker.io/rayproject/ray@{DIGEST}, which does not tell",
+    ),
+    (
+        "version that the tag denies",
+        {"rayVersion": "2.59.0", "image": {"tag": "2.60.0-py312"}},
+        "rayVersion is 2.59.0, but image.tag is 2.60.0-py312: remove rayVersion, or choose",
+    ),
+    (
         "Ray is too old",
         {"image": {"tag": "2.56.1"}},
         "Ray 2.56.1 is too old, this chart needs 2.57.0 or newer",
@@ -173,6 +188,20 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "CPUs from a missing request",
         {"head": {"numCpus": "auto", "resources": {"requests": None, "limits": {"cpu": None}}}},
         "head.numCpus is auto, but there is no head.resources.requests.cpu to take it",
+    ),
+    *(
+        (
+            "request above its limit",
+            {"head": {"resources": {"requests": {resource: request}, "limits": {resource: limit}}}},
+            f"head.resources.requests.{resource} is {request}, more than "
+            f"head.resources.limits.{resource}, which is {limit}: lower it, or raise the limit",
+        )
+        for resource, request, limit in (
+            ("cpu", "800m", "0.5"),
+            ("cpu", 10, 9),
+            ("memory", "4Gi", "4G"),
+            ("ephemeral-storage", "1.5Gi", "1Gi"),
+        )
     ),
     (
         "no memory limit",
@@ -273,6 +302,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "nodes of different versions",
         worker(image={"tag": "2.59.0-gpu"}),
         "workerGroups.default.image.tag is 2.59.0-gpu, but the cluster's Ray is 2.60.0",
+    ),
+    (
+        "nodes of different versions",
+        {"rayVersion": "2.59.0", "head": {"image": {"tag": "2.60.0"}}},
+        "head.image.tag is 2.60.0, but the cluster's Ray is 2.59.0",
     ),
     (
         "volume with two sources",
@@ -442,6 +476,11 @@ def test_one_head_may_be_written_down() -> None:
 
 def test_group_without_an_autoscaler_may_get_one_of_the_users() -> None:
     template({"extraObjects": [SECOND_AUTOSCALER], **worker(autoscaling={"enabled": False})})
+
+
+def test_request_may_be_all_of_its_limit() -> None:
+    resources = {"requests": {"cpu": 1, "memory": "2048Mi"}, "limits": {"cpu": "1000m"}}
+    template(worker(resources=resources))
 
 
 def test_limit_stands_in_for_a_missing_request() -> None:

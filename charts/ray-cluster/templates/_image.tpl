@@ -22,15 +22,16 @@ Container images, the one place where a reference is put together.
 
 {{/*
 [registry/]repository[:tag][@digest]. global.imageRegistry wins over image.registry, so that an air-gapped site changes one
-value for all charts. A digest alone gets no default tag: it may be another version's, and the tag would lie.
+value for all charts, but not over an empty one: then the repository names its registry itself. An empty tag is the
+cluster's Ray. A digest alone gets no default tag: it may be another version's, and the tag would lie.
 */}}
 {{- define "ray-cluster.image" -}}
 {{- $image := include "ray-cluster.imageOf" . | fromJson -}}
-{{- with default $image.registry .ctx.Values.global.imageRegistry -}}
-{{ . }}/
+{{- with $image.registry -}}
+{{ default . $.ctx.Values.global.imageRegistry }}/
 {{- end -}}
 {{ $image.repository }}
-{{- with default (ternary "" .ctx.Chart.AppVersion (ne $image.digest "")) $image.tag -}}
+{{- with default (ternary "" (include "ray-cluster.ray.version" .ctx) (ne $image.digest "")) $image.tag -}}
 :{{ . }}
 {{- end -}}
 {{- with $image.digest -}}

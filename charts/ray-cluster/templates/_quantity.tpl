@@ -1,6 +1,7 @@
 {{/*
-Memory as numbers: Ray takes bytes where Kubernetes takes quantities.
+Quantities as numbers: Ray takes bytes where Kubernetes takes quantities.
 
+  include "ray-cluster.quantity" "500m"                                  0.5
   include "ray-cluster.bytes" "1.5Gi"                                    1610612736
   include "ray-cluster.memoryLimitBytes" $values                        bytes of resources.limits.memory
   include "ray-cluster.objectStoreBytes" $values                        bytes of objectStoreMemory
@@ -10,10 +11,10 @@ it into a message together with all others, which it could not if rendering had 
 */}}
 
 {{/*
-A Kubernetes quantity in bytes, rounded up like Kubernetes does: decimals, exponents (1e9), thousandths (m), decimal
-(k .. E) and binary (Ki .. Ei) suffixes. An exponent has digits behind its e or E, the suffix E (exa) has none.
+A Kubernetes quantity: decimals, exponents (1e9), thousandths (m), decimal (k .. E) and binary (Ki .. Ei) suffixes. An
+exponent has digits behind its e or E, the suffix E (exa) has none.
 */}}
-{{- define "ray-cluster.bytes" -}}
+{{- define "ray-cluster.quantity" -}}
 {{- $text := toString . -}}
 {{- $number := regexFind `^([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?` $text -}}
 {{- $suffix := trimPrefix $number $text -}}
@@ -21,7 +22,14 @@ A Kubernetes quantity in bytes, rounded up like Kubernetes does: decimals, expon
       "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
       "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
 {{- if and $number (hasKey $units $suffix) -}}
-{{- mulf (float64 $number) (get $units $suffix) | ceil | printf "%.0f" -}}
+{{- mulf (float64 $number) (get $units $suffix) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* In whole bytes, rounded up like Kubernetes does. */}}
+{{- define "ray-cluster.bytes" -}}
+{{- with include "ray-cluster.quantity" . -}}
+{{- float64 . | ceil | printf "%.0f" -}}
 {{- end -}}
 {{- end -}}
 

@@ -77,6 +77,10 @@ rayVersion is empty, and {{ include "ray-cluster.image" (dict "ctx" . "values" d
 {{- else if not (semverCompare (printf ">=%s" $minimum) $version) }}
 Ray {{ $version }} is too old, this chart needs {{ $minimum }} or newer: choose another image.tag, or correct rayVersion.
 {{- end }}
+{{- $told := include "ray-cluster.ray.versionOf" .Values.image }}
+{{- if and $told (ne $told $version) }}
+rayVersion is {{ $version }}, but image.tag is {{ .Values.image.tag }}: remove rayVersion, or choose another tag.
+{{- end }}
 {{- end -}}
 
 {{/* Ray refuses to start when two of its ports are the same, or lie in the range that it gives to worker processes. */}}
@@ -156,6 +160,7 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{/* What head and worker groups have in common. */}}
 {{- define "ray-cluster.validate.node" -}}
 {{ include "ray-cluster.validate.labels" (dict "path" (printf "%s." .path) "values" .values) }}
+{{ include "ray-cluster.validate.requests" . }}
 {{ include "ray-cluster.validate.memory" . }}
 {{ include "ray-cluster.validate.image" . }}
 {{ include "ray-cluster.validate.gpus" . }}
@@ -175,6 +180,17 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- define "ray-cluster.validate.hasRequest" -}}
 {{- $resources := default dict .resources -}}
 {{- default (dig "limits" .resource "" $resources) (dig "requests" .resource "" $resources) -}}
+{{- end -}}
+
+{{/* Kubernetes takes the Deployment and then refuses each of its pods, where nobody looks. */}}
+{{- define "ray-cluster.validate.requests" -}}
+{{- $limits := dig "limits" dict (default dict .values.resources) -}}
+{{- range $resource, $request := dig "requests" dict (default dict .values.resources) }}
+{{- $limit := include "ray-cluster.quantity" (get (default dict $limits) $resource) }}
+{{- if and $limit (gt (include "ray-cluster.quantity" $request | float64) (float64 $limit)) }}
+{{ $.path }}.resources.requests.{{ $resource }} is {{ $request }}, more than {{ $.path }}.resources.limits.{{ $resource }}, which is {{ get $limits $resource }}: lower it, or raise the limit.
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* An object store that takes nearly all memory leaves none for Ray's processes (240 to 290 MB) and the tasks. */}}
@@ -273,9 +289,14 @@ remove it
 {{/* Nodes of different versions do not find together. */}}
 {{- define "ray-cluster.validate.image" -}}
 {{- $version := include "ray-cluster.ray.version" .ctx -}}
-{{- $own := include "ray-cluster.ray.versionOf" (default dict .values.image) -}}
-{{- if and $own $version (ne $own $version) }}
-{{ .path }}.image.tag is {{ .values.image.tag }}, but the cluster's Ray is {{ $version }}: all nodes need the same version, choose another tag.
+{{- $own := default dict .values.image -}}
+{{- $told := include "ray-cluster.ray.versionOf" (include "ray-cluster.imageOf" . | fromJson) -}}
+{{- if and $version (or $own.tag $own.digest) }}
+{{- if and $told (ne $told $version) }}
+{{ .path }}.image.tag is {{ default .ctx.Values.image.tag $own.tag }}, but the cluster's Ray is {{ $version }}: all nodes need the same version, choose another tag.
+{{- else if not (or $told .ctx.Values.rayVersion) }}
+{{ .path }}.image is {{ include "ray-cluster.image" . }}, which does not tell which Ray it contains: set rayVersion, for example "{{ $version }}".
+{{- end }}
 {{- end }}
 {{- end -}}
 
