@@ -1,6 +1,7 @@
 """The chart's own values, one by one: what the schema allows for each, and other values to try."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,7 @@ def leaves(value: Any = VALUES, schema: Object = SCHEMA, path: Path = ()) -> Ite
 
 def _is_kubernetes(schema: Object) -> bool:
     """Whether a value, or each of a list or a map, is of a kind that Kubernetes defines."""
-    parts = [schema, schema.get("items"), schema.get("additionalProperties")]
+    parts = [schema, schema.get("items"), entries(schema)[1]]
     references = [part.get("$ref", "") for part in parts if isinstance(part, dict)]
     return any(reference.startswith(_KUBERNETES) for reference in references)
 
@@ -73,8 +74,16 @@ def _is_open(schema: Object) -> bool:
         return False
     if _is_kubernetes(schema):
         return True
-    parts = [schema.get(key) for key in ("additionalProperties", "items", "properties")]
+    parts = [entries(schema)[1], schema.get("items"), schema.get("properties")]
     return not any(isinstance(part, dict) and set(part) - {"type"} for part in parts)
+
+
+def entries(schema: Object) -> tuple[str, Any]:
+    """Of a map with free keys: the pattern of a key, and the schema of each value."""
+    patterns = {
+        pattern: part for pattern, part in schema.get("patternProperties", {}).items() if part
+    }
+    return next(iter(patterns.items()), ("", schema.get("additionalProperties")))
 
 
 def types(schema: Object) -> list[str]:
@@ -124,8 +133,9 @@ def _sample(schema: Object) -> Any:
         return next(filter(None, schema["enum"]), None)
     if "object" in kinds:
         fields = schema.get("properties", {})
-        if not fields and "enum" in (names := schema.get("propertyNames", {})):
-            fields = {names["enum"][0]: schema["additionalProperties"]}
+        pattern, part = entries(schema)
+        if not fields and pattern.startswith("^("):
+            fields = {re.split(r"[(|]", pattern)[1]: part}
         wanted = schema.get("required") or list(fields)[:1]
         return {name: _sample(fields[name]) for name in wanted if name in fields}
     if "array" in kinds:

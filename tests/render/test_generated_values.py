@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.helm import TemplateError, template
 
-from .leaves import SCHEMA, VALUES, Leaf, leaves, merged, nested, resolve, types
+from .leaves import SCHEMA, VALUES, Leaf, entries, leaves, merged, nested, resolve, types
 from .objects import Object
 
 # Each attempt to make a failure smaller starts Helm: not where somebody waits for the result.
@@ -70,10 +70,10 @@ def _map(schema: Object) -> st.SearchStrategy[Object]:
         {name: fields[name] for name in required},
         optional={name: field for name, field in fields.items() if name not in required},
     )
-    others = schema.get("additionalProperties")
+    pattern, others = entries(schema)
     if not isinstance(others, dict):
         return known
-    keys = _text(schema.get("propertyNames", {}))
+    keys = _text({"pattern": pattern})
     free = st.dictionaries(keys, allowed_by(others), max_size=3)
     return st.builds(lambda one, two: two | one, known, free)
 

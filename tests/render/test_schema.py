@@ -45,7 +45,7 @@ def nodes(
         f"{path}.{key}".lstrip("."): child for key, child in resolved.get("properties", {}).items()
     }
     if path == "workerGroups":
-        children["workerGroups.<name>"] = resolved["additionalProperties"]
+        (children["workerGroups.<name>"],) = resolved["patternProperties"].values()
     if into_kubernetes and "object" in resolve(resolved.get("items", {})).get("type", ""):
         children[f"{path}[]"] = resolved["items"]
     for child_path, child in children.items():
@@ -109,7 +109,7 @@ def test_values_and_schema_have_the_same_keys() -> None:
 
 
 def test_group_has_exactly_the_keys_of_worker() -> None:
-    group = SCHEMA["properties"]["workerGroups"]["additionalProperties"]
+    (group,) = SCHEMA["properties"]["workerGroups"]["patternProperties"].values()
     assert group in SCHEMA["properties"]["worker"]["allOf"]
 
 
@@ -134,16 +134,18 @@ BAD: list[tuple[Object, str]] = [
     ({"head": {"bogus": 1}}, "bogus"),
     ({"worker": {"bogus": 1}}, "bogus"),
     ({"workerGroups": {"default": {"bogus": 1}}}, "bogus"),
-    ({"workerGroups": {"GPU": {}}}, "GPU"),
-    ({"workerGroups": {"a_b": {}}}, "a_b"),
-    ({"workerGroups": {"1a": {}}}, "1a"),
-    ({"workerGroups": {"g" * 31: {}}}, "g" * 31),
+    ({"workerGroups": {"GPU": {}}}, "'/workerGroups': additional properties 'GPU'"),
+    ({"workerGroups": {"a_b": {}}}, "'/workerGroups': additional properties 'a_b'"),
+    ({"workerGroups": {"1a": {}}}, "'/workerGroups': additional properties '1a'"),
+    ({"workerGroups": {"g" * 31: {}}}, f"'/workerGroups': additional properties '{'g' * 31}'"),
     ({"workerGroups": {"default": []}}, "/workerGroups/default"),
     ({"clusterDomain": "a b"}, "/clusterDomain"),
     ({"clusterDomain": None}, "clusterDomain"),
     ({"nameOverride": "A"}, "/nameOverride"),
     ({"fullnameOverride": "a" * 64}, "/fullnameOverride"),
     ({"commonLabels": {"a": "b c"}}, "/commonLabels/a"),
+    ({"commonLabels": {"a b": "c"}}, "'/commonLabels': additional properties 'a b'"),
+    ({"commonAnnotations": {"a b": "c"}}, "'/commonAnnotations': additional properties 'a b'"),
     ({"rayVersion": "2.60"}, "/rayVersion"),
     ({"image": {"repository": "a b"}}, "/image/repository"),
     ({"image": {"tag": 2.6}}, "/image/tag"),
@@ -170,15 +172,16 @@ BAD: list[tuple[Object, str]] = [
     ({"worker": {"objectStoreMemory": "lots"}}, "/worker/objectStoreMemory"),
     ({"worker": {"objectStoreMemory": "5000e-1Mi"}}, "/worker/objectStoreMemory"),
     ({"worker": {"resources": {"limits": {"memory": "2 GB"}}}}, "/worker/resources/limits/memory"),
+    ({"worker": {"resources": {"limits": {"a b": 1}}}}, "'/worker/resources/limits': additional"),
     ({"worker": {"autoscaling": {"minReplicas": 0}}}, "/worker/autoscaling/minReplicas"),
     ({"worker": {"autoscaling": {"maxReplicas": None}}}, "maxReplicas"),
     ({"worker": {"drain": {"timeoutSeconds": -1}}}, "/worker/drain/timeoutSeconds"),
     ({"worker": {"podDisruptionBudget": {"maxUnavailable": "half"}}}, "/maxUnavailable"),
     ({"worker": {"rayLabels": {"a": "b,c=d"}}}, "/worker/rayLabels/a"),
-    ({"worker": {"rayLabels": {"a,b": "c"}}}, "a,b"),
-    ({"worker": {"rayResources": {"CPU": 1}}}, "CPU"),
+    ({"worker": {"rayLabels": {"a,b": "c"}}}, "'/worker/rayLabels': additional properties 'a,b'"),
+    ({"worker": {"rayResources": {"CPU": 1}}}, "/worker/rayResources/CPU"),
     ({"worker": {"rayResources": {"a": 0.5}}}, "/worker/rayResources/a"),
-    ({"worker": {"rayStartParams": {"--log-color": "x"}}}, "--log-color"),
+    ({"worker": {"rayStartParams": {"--log-color": "x"}}}, "'/worker/rayStartParams': additional"),
     ({"worker": {"rayStartParams": {"log-color": False}}}, "/worker/rayStartParams/log-color"),
     ({"worker": {"image": {"pullSecrets": ["a"]}}}, "pullSecrets"),
     ({"head": {"image": {"tag": "a b"}}}, "/head/image/tag"),
@@ -186,7 +189,7 @@ BAD: list[tuple[Object, str]] = [
     ({"worker": {"numGpus": "1"}}, "/worker/numGpus"),
     ({"worker": {"serveProxy": "yes"}}, "/worker/serveProxy"),
     ({"worker": {"objectSpilling": {"sizeLimit": "much"}}}, "/worker/objectSpilling/sizeLimit"),
-    ({"worker": {"objectSpilling": {"volume": {"emptydir": {}}}}}, "emptydir"),
+    ({"worker": {"objectSpilling": {"volume": {"emptydir": {}}}}}, "/objectSpilling/volume': add"),
     ({"worker": {"podDisruptionBudget": {"unhealthyPodEvictionPolicy": "No"}}}, "/worker/pod"),
     ({"worker": {"livenessProbe": {"httpget": {}}}}, "httpget"),
     ({"worker": {"livenessProbe": {"periodSeconds": 0}}}, "/worker/livenessProbe/periodSeconds"),
@@ -208,7 +211,7 @@ BAD: list[tuple[Object, str]] = [
     ({"worker": {"strategy": {"type": "Rolling"}}}, "/worker/strategy/type"),
     ({"worker": {"extraPorts": [{"containerPort": 0}]}}, "/extraPorts/0/containerPort"),
     ({"worker": {"terminationMessagePolicy": "Both"}}, "/worker/terminationMessagePolicy"),
-    ({"worker": {"deploymentLabels": {"a b": "c"}}}, "a b"),
+    ({"worker": {"deploymentLabels": {"a b": "c"}}}, "'/worker/deploymentLabels': additional"),
     ({"worker": {"podAnnotations": {"a": 1}}}, "/worker/podAnnotations/a"),
     ({"head": {"serviceAccountName": "A"}}, "/head/serviceAccountName"),
     ({"head": {"history": {"tasks": -1}}}, "/head/history/tasks"),
