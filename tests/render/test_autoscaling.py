@@ -64,11 +64,23 @@ def test_metrics_replace_the_targets() -> None:
     assert autoscaler({"autoscaling": {"metrics": [metric]}})["spec"]["metrics"] == [metric]
 
 
-def test_only_the_ray_container_counts_beside_a_sidecar() -> None:
-    hpa = autoscaler({"sidecars": [{"name": "logs", "image": "i"}]})
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"sidecars": [{"name": "logs", "image": "i"}]},
+        {"initContainers": [{"name": "logs", "image": "i", "restartPolicy": "Always"}]},
+    ],
+)
+def test_only_the_ray_container_counts_beside_a_sidecar(beside: Object) -> None:
+    hpa = autoscaler(beside)
     containers = [metric["containerResource"]["container"] for metric in hpa["spec"]["metrics"]]
     assert containers == ["ray-worker", "ray-worker"]
     assert targets(hpa) == {"cpu": 60, "memory": 80}
+
+
+def test_init_container_that_ends_is_no_sidecar() -> None:
+    hpa = autoscaler({"initContainers": [{"name": "prepare", "image": "i"}]})
+    assert [metric["type"] for metric in hpa["spec"]["metrics"]] == ["Resource", "Resource"]
 
 
 def test_scale_in_takes_one_worker_at_a_time_and_waits_first(defaults: list[Object]) -> None:

@@ -79,6 +79,13 @@ def test_rules_of_a_route_keep_their_fields_and_get_the_backend() -> None:
     assert rendered["spec"]["rules"] == [{**rule, **backend}, backend]
 
 
+def test_rule_that_redirects_has_no_backend() -> None:
+    redirect = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https"}}
+    rule = {"filters": [redirect]}
+    rendered = route("dashboard", "HTTPRoute", parentRefs=[{"name": "web"}], rules=[rule])
+    assert rendered["spec"]["rules"] == [rule]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", ["Ingress", "HTTPRoute"])
 def test_route_takes_labels_and_annotations(target: str, kind: str) -> None:

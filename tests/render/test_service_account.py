@@ -49,6 +49,17 @@ def test_token_is_mounted_when_asked_for() -> None:
     assert all(pod(obj)["automountServiceAccountToken"] for obj in deployments(objects))
 
 
+def test_token_may_come_from_an_account_of_each_node() -> None:
+    own = {"serviceAccountName": "jobs"}
+    objects = template({"serviceAccount": {"automount": True}, "head": own, "worker": own})
+    assert all(pod(obj)["automountServiceAccountToken"] for obj in deployments(objects))
+
+
+def test_name_of_digits_stays_text() -> None:
+    objects = template({"serviceAccount": {"create": True, "name": "123"}})
+    assert find(objects, "ServiceAccount", "123")
+
+
 def test_one_group_can_have_another_account() -> None:
     objects = template({"workerGroups": {"default": {"serviceAccountName": "gpu"}}})
     assert pod(worker(objects))["serviceAccountName"] == "gpu"

@@ -143,12 +143,24 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     (
         "no task could run",
         {"workerGroups": {"default": None}},
-        "head.numCpus is 0, and there is no worker group: no task could ever run",
+        "head.numCpus comes to 0, and there is no worker group: no task could ever run",
     ),
     (
         "no task could run",
         worker(numCpus=0),
-        "head.numCpus is 0, and so it is in every worker group: no task could ever run",
+        "head.numCpus comes to 0, and so it does in every worker group: no task could ever run",
+    ),
+    (
+        "no task could run",
+        worker(
+            resources={"requests": {"cpu": 0}}, autoscaling={"targetCPUUtilizationPercentage": 0}
+        ),
+        "head.numCpus comes to 0, and so it does in every worker group: no task could ever run",
+    ),
+    (
+        "group called head",
+        {"workerGroups": {"head": {}}},
+        "workerGroups.head has the name that Ray knows the head by: choose another",
     ),
     (
         "fraction of a CPU",
@@ -232,6 +244,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "flag of the chart's own",
         worker(rayStartParams={"block": ""}),
         "workerGroups.default.rayStartParams.block is set by the chart: remove it",
+    ),
+    (
+        "flag of the head on a worker",
+        worker(rayStartParams={"include-dashboard": "false"}),
+        "workerGroups.default.rayStartParams.include-dashboard is a flag of the head",
     ),
     (
         "variable of the chart's own",
@@ -321,6 +338,14 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         {"logRotation": {"maxSize": "100m"}},
         "logRotation.maxSize comes to 1 bytes, less than a log needs: write at least 1Mi",
     ),
+    *(
+        (
+            "update that replaces nothing",
+            worker(strategy={"rollingUpdate": {"maxSurge": none}}),
+            "workerGroups.default.strategy.rollingUpdate has maxSurge and maxUnavailable at 0",
+        )
+        for none in (0, "0%")
+    ),
     (
         "update that cannot succeed",
         worker(minReadySeconds=600),
@@ -335,6 +360,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     (
         "token without an account",
         {"serviceAccount": {"automount": True}},
+        "serviceAccount.automount is true, but there is no account of its own",
+    ),
+    (
+        "token without an account",
+        {"serviceAccount": {"automount": True}, **worker(serviceAccountName="jobs")},
         "serviceAccount.automount is true, but there is no account of its own",
     ),
     (
@@ -376,6 +406,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "killed while it still takes requests",
         {"serve": {"enabled": True, "preStopSleepSeconds": 30}},
         "head.terminationGracePeriodSeconds is 30, but head receives requests for Ray Serve",
+    ),
+    (
+        "killed while it still takes requests",
+        {"serve": {"enabled": True}, "head": {"terminationGracePeriodSeconds": 0}},
+        "head.terminationGracePeriodSeconds is 0, but head receives requests for Ray Serve",
     ),
     (
         "Ingress without a host",
@@ -428,6 +463,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "workerGroups.default.resources.requests.cpu, which is missing",
     ),
     (
+        "target without its request",
+        worker(numCpus=1, resources={"requests": {"cpu": 0}}),
+        "workerGroups.default.resources.requests.cpu, which is 0: set the request",
+    ),
+    (
         "killed while draining",
         worker(terminationGracePeriodSeconds=240),
         "terminationGracePeriodSeconds is 240, but must be greater than "
@@ -476,6 +516,14 @@ def test_one_head_may_be_written_down() -> None:
 
 def test_group_without_an_autoscaler_may_get_one_of_the_users() -> None:
     template({"extraObjects": [SECOND_AUTOSCALER], **worker(autoscaling={"enabled": False})})
+
+
+@pytest.mark.parametrize(
+    "spec", [None, "text", {"scaleTargetRef": "text"}, {"scaleTargetRef": {"name": 1}}]
+)
+def test_autoscaler_of_any_shape_stops_no_other_check(spec: Any) -> None:
+    extra = {"extraObjects": [SECOND_AUTOSCALER | {"spec": spec}]}
+    assert "in 1 place(s)" in refusal({**extra, "head": {"replicas": 2}})
 
 
 def test_request_may_be_all_of_its_limit() -> None:

@@ -131,6 +131,11 @@ def test_update_starts_a_new_worker_before_an_old_one_goes(defaults: list[Object
     assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
+def test_group_that_is_recreated_has_no_rolling_update() -> None:
+    objects = template({"workerGroups": {"default": {"strategy": {"type": "Recreate"}}}})
+    assert worker(objects)["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_probe_outlives_the_second_that_an_absent_head_costs(defaults: list[Object]) -> None:
     probes = ["startupProbe", "livenessProbe", "readinessProbe"]
     assert all(container(worker(defaults))[probe]["timeoutSeconds"] >= 2 for probe in probes)

@@ -7,16 +7,16 @@ Labels and annotations. All helpers here take the same arguments; "group" belong
   include "ray-cluster.podLabels" (dict "ctx" $ "component" "worker" "group" $name "values" $group)
   include "ray-cluster.serveSelectorLabels" $
 
-The chart's own labels win over the user's; _validate.tpl refuses the attempt to change them.
+The chart's own labels win over the user's; _validate.tpl refuses the attempt to change them. A user's null clears a key.
 */}}
 
 {{/* The metadata of an object that is not a pod; "labels" and "annotations" are what the user wants on this one alone. */}}
 {{- define "ray-cluster.metadata" -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 namespace: {{ .ctx.Release.Namespace | quote }}
 labels:
   {{- include "ray-cluster.labels" . | nindent 2 }}
-{{- with mergeOverwrite (deepCopy (default dict .ctx.Values.commonAnnotations)) (deepCopy (default dict .annotations)) }}
+{{- with include "ray-cluster.withoutNulls" (mergeOverwrite (deepCopy (default dict .ctx.Values.commonAnnotations)) (deepCopy (default dict .annotations))) | fromJson }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -51,7 +51,8 @@ ray-cluster/worker-group: {{ . | quote }}
 {{- with include "ray-cluster.ray.version" .ctx -}}
 {{- $_ := set $own "app.kubernetes.io/version" . -}}
 {{- end -}}
-{{- toYaml (mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .labels)) $own) -}}
+{{- $users := mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .labels)) -}}
+{{- toYaml (mergeOverwrite (include "ray-cluster.withoutNulls" $users | fromJson) $own) -}}
 {{- end -}}
 
 {{/*
@@ -59,7 +60,7 @@ Labels of pods: the selector's and the user's, but not the chart's version, beca
 new chart alone is no reason to restart a head.
 */}}
 {{- define "ray-cluster.podLabels" -}}
-{{- $users := mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .values.podLabels)) -}}
+{{- $users := include "ray-cluster.withoutNulls" (mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .values.podLabels))) | fromJson -}}
 {{- if include "ray-cluster.servesRequests" . -}}
 {{- $_ := set $users "ray-cluster/serve" "true" -}}
 {{- end -}}

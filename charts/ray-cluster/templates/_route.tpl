@@ -56,7 +56,14 @@ spec:
   {{- end }}
   rules:
     {{- range default (list dict) .values.rules }}
-    {{- list (merge (dict "backendRefs" $backends) .) | toYaml | nindent 4 }}
+    {{- $rule := merge (dict "backendRefs" $backends) . }}
+    {{- /* A rule that redirects has nothing behind it, and the Gateway API refuses it otherwise. */}}
+    {{- range .filters }}
+    {{- if eq .type "RequestRedirect" }}
+    {{- $rule = omit $rule "backendRefs" }}
+    {{- end }}
+    {{- end }}
+    {{- list $rule | toYaml | nindent 4 }}
     {{- end }}
 {{- end -}}
 

@@ -13,7 +13,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.names" . }}
 {{ include "ray-cluster.validate.labels" (dict "path" "" "values" (pick .Values "commonLabels")) }}
 {{ include "ray-cluster.validate.labels" (dict "path" "serviceAccount." "values" .Values.serviceAccount) }}
-{{ include "ray-cluster.validate.serviceAccount" .Values.serviceAccount }}
+{{ include "ray-cluster.validate.serviceAccount" (dict "account" .Values.serviceAccount "nodes" (append (values $groups) .Values.head)) }}
 {{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
 {{ include "ray-cluster.validate.version" . }}
 {{ include "ray-cluster.validate.ports" .Values.ports }}
@@ -26,12 +26,14 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.labels" (dict "path" (printf "head.%s." $key) "values" (get $.Values.head $key)) }}
 {{- end }}
 {{ include "ray-cluster.validate.oneHead" .Values.head }}
+{{ include "ray-cluster.validate.groupNames" $groups }}
 {{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
 {{- $node := dict "ctx" $ "path" (printf "workerGroups.%s" $name) "values" $group }}
 {{ include "ray-cluster.validate.node" $node }}
 {{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.autoscaling." $node.path) "values" $group.autoscaling) }}
 {{ include "ray-cluster.validate.autoscaling" $node }}
+{{ include "ray-cluster.validate.strategy" $node }}
 {{ include "ray-cluster.validate.drain" $node }}
 {{- end }}
 {{- end -}}
@@ -122,12 +124,23 @@ gcsFaultTolerance.redis.{{ $key }} is set, but gcsFaultTolerance.mode is {{ $.mo
 
 {{/* A cluster without a single CPU accepts jobs and never runs a task. */}}
 {{- define "ray-cluster.validate.cpus" -}}
-{{- $someoneHasCpus := ne (toString .head.numCpus) "0" -}}
-{{- range .groups -}}
-{{- $someoneHasCpus = or $someoneHasCpus (ne (toString .numCpus) "0") -}}
+{{- $someoneHasCpus := false -}}
+{{- range append (values .groups) .head -}}
+{{- $cpus := toString .numCpus -}}
+{{- if eq $cpus "auto" -}}
+{{- $cpus = include "ray-cluster.quantity" (include "ray-cluster.validate.request" (dict "resource" "cpu" "resources" .resources)) -}}
+{{- end -}}
+{{- $someoneHasCpus = or $someoneHasCpus (ne $cpus "0") -}}
 {{- end -}}
 {{- if not $someoneHasCpus }}
-head.numCpus is 0, and {{ empty .groups | ternary "there is no worker group" "so it is in every worker group" }}: no task could ever run. Add a worker group, or give numCpus a number.
+head.numCpus comes to 0, and {{ empty .groups | ternary "there is no worker group" "so it does in every worker group" }}: no task could ever run. Add a worker group, or give numCpus a number.
+{{- end }}
+{{- end -}}
+
+{{/* Ray and its dashboard would show the group's workers under the head's name. */}}
+{{- define "ray-cluster.validate.groupNames" -}}
+{{- if hasKey . "head" }}
+workerGroups.head has the name that Ray knows the head by: choose another.
 {{- end }}
 {{- end -}}
 
@@ -148,8 +161,11 @@ head.replicas is {{ .replicas }}, but a Ray cluster has one head: remove it. For
 {{- range .ctx.Values.extraObjects }}
 {{- range include "ray-cluster.extraObject" (dict "ctx" $.ctx "object" .) | splitList "\n---" }}
 {{- $object := fromYaml . }}
-{{- $target := dig "spec" "scaleTargetRef" "name" "" $object }}
-{{- if and (has $object.kind (list "HorizontalPodAutoscaler" "ScaledObject")) (hasKey $owners $target) }}
+{{- $target := $object }}
+{{- range $key := list "spec" "scaleTargetRef" "name" }}
+{{- $target = get (kindIs "map" $target | ternary $target dict) $key }}
+{{- end }}
+{{- if and (has $object.kind (list "HorizontalPodAutoscaler" "ScaledObject")) (hasKey $owners (toString $target)) }}
 {{- $owner := get $owners $target }}
 extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{ $owner }} scales already: remove it, or write {{ $owner }}.enabled: false.
 {{- end }}
@@ -169,17 +185,21 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{ include "ray-cluster.validate.budget" . }}
 {{ include "ray-cluster.validate.pause" . }}
 {{ include "ray-cluster.validate.reserved" . }}
-{{- if and (eq (toString .values.numCpus) "auto") (not (include "ray-cluster.validate.hasRequest" (dict "resource" "cpu" "resources" .values.resources))) }}
+{{- if and (eq (toString .values.numCpus) "auto") (not (include "ray-cluster.validate.request" (dict "resource" "cpu" "resources" .values.resources))) }}
 {{ .path }}.numCpus is auto, but there is no {{ .path }}.resources.requests.cpu to take it from: set the request, or write numCpus as a whole number.
 {{- else if and (not (kindIs "string" .values.numCpus)) (ne (floor .values.numCpus) (float64 .values.numCpus)) }}
 {{ .path }}.numCpus is {{ .values.numCpus }}, but Ray counts whole CPUs: write {{ ceil .values.numCpus }}. Tasks may ask for a fraction of one, and resources.requests.cpu may be one.
 {{- end }}
 {{- end -}}
 
-{{/* Not empty if the container has a request: its own, or the limit, which Kubernetes takes for the request then. */}}
-{{- define "ray-cluster.validate.hasRequest" -}}
+{{/* The container's request: its own, or the limit, which Kubernetes takes for the request then. Empty if there is neither. */}}
+{{- define "ray-cluster.validate.request" -}}
 {{- $resources := default dict .resources -}}
-{{- default (dig "limits" .resource "" $resources) (dig "requests" .resource "" $resources) -}}
+{{- $requests := default dict $resources.requests -}}
+{{- $request := get (hasKey $requests .resource | ternary $requests (default dict $resources.limits)) .resource -}}
+{{- if not (kindIs "invalid" $request) -}}
+{{- $request -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Kubernetes takes the Deployment and then refuses each of its pods, where nobody looks. */}}
@@ -218,6 +238,9 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- if hasKey $flags $flag }}
 {{ $.path }}.rayStartParams.{{ $flag }} is set by the chart: {{ include "ray-cluster.validate.instead" (dict "path" $.path "value" (get $flags $flag)) }}.
 {{- end }}
+{{- end }}
+{{- if and (ne .path "head") (hasKey (default dict .values.rayStartParams) "include-dashboard") }}
+{{ .path }}.rayStartParams.include-dashboard is a flag of the head, with which no worker starts: remove it, or set it in head.rayStartParams.
 {{- end }}
 {{- $env := include "ray-cluster.ray.managedEnv" . | fromYaml -}}
 {{- $seen := dict -}}
@@ -271,11 +294,21 @@ remove it
 {{- else if not $autoscaling.metrics }}
 {{- $targets := dict "cpu" "targetCPUUtilizationPercentage" "memory" "targetMemoryUtilizationPercentage" }}
 {{- range $resource, $target := $targets }}
-{{- if and (get $autoscaling $target) (not (include "ray-cluster.validate.hasRequest" (dict "resource" $resource "resources" $.values.resources))) }}
-{{ $.path }}.autoscaling.{{ $target }} is a percentage of {{ $.path }}.resources.requests.{{ $resource }}, which is missing: set the request, or write {{ $target }}: 0.
+{{- $request := include "ray-cluster.validate.request" (dict "resource" $resource "resources" $.values.resources) }}
+{{- if and (get $autoscaling $target) (not (include "ray-cluster.quantity" $request | float64)) }}
+{{ $.path }}.autoscaling.{{ $target }} is a percentage of {{ $.path }}.resources.requests.{{ $resource }}, which is {{ default "missing" $request }}: set the request, or write {{ $target }}: 0.
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.strategy" -}}
+{{- $strategy := default dict .values.strategy -}}
+{{- $update := default dict $strategy.rollingUpdate -}}
+{{- $none := list "0" "0%" -}}
+{{- if and (ne (default "" $strategy.type) "Recreate") (has (toString $update.maxSurge) $none) (has (toString $update.maxUnavailable) $none) }}
+{{ .path }}.strategy.rollingUpdate has maxSurge and maxUnavailable at 0, so that no worker could ever be replaced: raise one of them.
 {{- end }}
 {{- end -}}
 
@@ -337,17 +370,24 @@ remove it
 {{- $grace := .values.terminationGracePeriodSeconds -}}
 {{- $drain := dig "drain" "timeoutSeconds" 0 .values | int -}}
 {{- $pause := include "ray-cluster.servePause" . | int -}}
-{{- if and $pause (not (kindIs "invalid" $grace)) (gt (int $grace) $drain) (le (int $grace) (add $drain $pause | int)) }}
+{{- $drains := and (eq .path "head" | not) (le (int $grace) $drain) -}}
+{{- if and $pause (not (kindIs "invalid" $grace)) (not $drains) (le (int $grace) (add $drain $pause | int)) }}
 {{ .path }}.terminationGracePeriodSeconds is {{ int $grace }}, but {{ .path }} receives requests for Ray Serve, and first goes on for serve.preStopSleepSeconds, which is {{ $pause }}: raise the one to more than {{ add $drain $pause }}, or lower the other.
 {{- end }}
 {{- end -}}
 
 {{- define "ray-cluster.validate.serviceAccount" -}}
-{{- if and .automount (not .create) (not .name) }}
-serviceAccount.automount is true, but there is no account of its own to take a token from: set serviceAccount.create or serviceAccount.name.
+{{- $everyNodeHasOne := true -}}
+{{- range .nodes -}}
+{{- $everyNodeHasOne = and $everyNodeHasOne .serviceAccountName -}}
+{{- end -}}
+{{- with .account }}
+{{- if and .automount (not .create) (not .name) (not $everyNodeHasOne) }}
+serviceAccount.automount is true, but there is no account of its own to take a token from: set serviceAccount.create or serviceAccount.name, or serviceAccountName of every node.
 {{- end }}
 {{- if and .annotations (not .create) }}
 serviceAccount.annotations are set, but the chart makes no account: set serviceAccount.create, or annotate the account yourself.
+{{- end }}
 {{- end }}
 {{- end -}}
 

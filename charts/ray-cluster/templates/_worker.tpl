@@ -40,12 +40,18 @@ drops what `worker` says in the same way.
 {{- $autoscaling := .autoscaling -}}
 {{- $metrics := default list $autoscaling.metrics -}}
 {{- if not $metrics -}}
+{{- $beside := default list .sidecars -}}
+{{- range .initContainers -}}
+{{- if eq (default "" .restartPolicy) "Always" -}}
+{{- $beside = append $beside . -}}
+{{- end -}}
+{{- end -}}
 {{- $targets := dict "cpu" $autoscaling.targetCPUUtilizationPercentage "memory" $autoscaling.targetMemoryUtilizationPercentage -}}
 {{- range $resource, $percentage := $targets -}}
 {{- if $percentage -}}
 {{- $source := dict "name" $resource "target" (dict "type" "Utilization" "averageUtilization" $percentage) -}}
 {{- /* A Resource metric is the sum over all containers: beside a sidecar, only the ray container tells Ray's load. */ -}}
-{{- if $.sidecars -}}
+{{- if $beside -}}
 {{- $_ := set $source "container" "ray-worker" -}}
 {{- $metrics = append $metrics (dict "type" "ContainerResource" "containerResource" $source) -}}
 {{- else -}}
