@@ -31,11 +31,26 @@ def run() -> None:
     with clusters.exclusive():
         names = (arguments.name, clusters.for_tests(arguments.name))
         deleted = [clusters.delete(name) for name in names]
-        if not any(deleted):
+        if not engine.answers():
+            out.print(
+                "• No Docker engine answers, so no cluster runs. One that was there comes back "
+                "with the engine: start that and run this again."
+            )
+        elif not any(deleted):
             out.print(f"• There is no cluster {arguments.name}.")
         if arguments.all:
-            confirm("Remove the images and builds of this checkout?", yes=arguments.yes)
+            _check_nothing_is_in_use()
+            confirm(
+                "Remove the builds of this checkout, and the images that all checkouts share?",
+                yes=arguments.yes,
+            )
             _remove_caches()
+
+
+def _check_nothing_is_in_use() -> None:
+    if others := clusters.names():
+        commands = " and ".join(f"`./scripts/down --name {name}`" for name in others)
+        raise UserError(f"Other clusters use the images: run {commands} first.")
 
 
 def _uninstall(arguments: argparse.Namespace) -> None:

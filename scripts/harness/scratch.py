@@ -27,6 +27,15 @@ def scratch(parent: Path) -> Iterator[Path]:
         _remove(folder)
 
 
+def publish(finished: Path, target: Path) -> None:
+    """Move `finished` to `target` in one step, unless another process was faster."""
+    try:
+        finished.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+
+
 def _remove_leftovers(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         owner = re.match(rf"{_PREFIX}(\d+)-", folder.name)
