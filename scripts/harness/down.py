@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import shutil
 
 import pyhelm3
 
@@ -13,6 +12,7 @@ from harness.console import confirm, out, step
 from harness.errors import UserError
 from harness.paths import STATE
 from harness.process import run as run_command
+from harness.scratch import remove_tree, unmount_below
 from harness.up import RELEASE
 
 
@@ -72,10 +72,11 @@ def _remove_caches() -> None:
         if engine.answers():
             images.remove_all()
             engine.stop()
+        unmount_below(STATE)
         if (STATE / "go").exists():  # the module cache of a Go of our own is read-only
             run_command(["chmod", "-R", "u+w", STATE])
         # Last: this program itself runs from there.
-        shutil.rmtree(STATE, ignore_errors=True)
+        remove_tree(STATE)
 
 
 if __name__ == "__main__":
