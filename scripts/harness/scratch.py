@@ -57,7 +57,7 @@ def unmount_below(folder: Path) -> None:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     points = [Path(_unescaped(line.split()[4])) for line in lines]
     for point in sorted(points, reverse=True):
-        if point.is_relative_to(folder.resolve()):
+        if folder.resolve() in point.parents:
             succeeds(["umount", "--lazy", point])
 
 
