@@ -160,6 +160,7 @@ _ANY: list[Any] = [
 ]
 # Where the chart itself looks at what is inside.
 _BY_NAME: dict[str, list[Any]] = {
+    "hard": [{"pods": "9"}],
     "extraObjects": [[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}}]],
     "limits": [{"memory": "4Gi"}],
     "requests": [{"cpu": "3"}],

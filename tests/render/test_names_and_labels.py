@@ -112,6 +112,17 @@ def test_labels_of_a_deployment_stay_off_its_pods() -> None:
     assert "mine" not in deployment["spec"]["selector"]["matchLabels"]
 
 
+def test_null_clears_a_label_or_annotation() -> None:
+    own: Object = {"labels": {"a": None}, "annotations": {"a": None}}
+    common = {"a": "b", "c": None}
+    values = {"commonLabels": common, "commonAnnotations": common, "head": {"service": own}}
+    objects = template(values)
+    service = find(objects, "Service", "ray-ray-cluster-head")["metadata"]
+    deployment = head(objects)["metadata"]
+    assert not {"a", "c"} & {*service["labels"], *service.get("annotations", {})}
+    assert (deployment["labels"]["a"], deployment["annotations"]) == ("b", {"a": "b"})
+
+
 def test_common_annotations_are_on_every_object_and_restart_no_pod() -> None:
     values = {"commonAnnotations": {"owner": "a"}, "head": {"persistence": {"enabled": True}}}
     objects = template(values)

@@ -26,6 +26,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.labels" (dict "path" (printf "head.%s." $key) "values" (get $.Values.head $key)) }}
 {{- end }}
 {{ include "ray-cluster.validate.oneHead" .Values.head }}
+{{ include "ray-cluster.validate.tenant" . }}
 {{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
 {{- $node := dict "ctx" $ "path" (printf "workerGroups.%s" $name) "values" $group }}
@@ -388,6 +389,26 @@ serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it co
 {{- end }}
 {{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) }}
 {{ $target }}.httpRoute is enabled without parentRefs: name the gateway that it belongs to, for example parentRefs: [{name: web}].
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A pod that a quota does not admit is never created, and nothing but an event of its ReplicaSet says so. */}}
+{{- define "ray-cluster.validate.tenant" -}}
+{{- range $key, $list := dict "resourceQuota" "hard" "limitRange" "limits" }}
+{{- $values := get $.Values.tenant $key }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "tenant.%s." $key) "values" $values) }}
+{{- if and $values.enabled (not (get $values $list)) }}
+tenant.{{ $key }} is enabled, but tenant.{{ $key }}.{{ $list }} is empty: write what the tenant may have, or enabled: false.
+{{- end }}
+{{- end }}
+{{- range $name, $entry := include "ray-cluster.quotaUse" . | fromJson }}
+{{- range $entry.unstated }}
+{{ . }} states no {{ $entry.list }}.{{ $entry.resource }}, but tenant.resourceQuota.hard.{{ $name }} makes Kubernetes refuse a pod without it: set it in the container's resources, or give tenant.limitRange a default.
+{{- end }}
+{{- if gt $entry.used $entry.hard }}
+{{- $text := dict "resource" $entry.resource "number" $entry.used }}
+tenant.resourceQuota.hard.{{ $name }} is {{ get $.Values.tenant.resourceQuota.hard $name }}, but the release comes to {{ include "ray-cluster.quantityText" $text }} at its largest ({{ join ", " $entry.parts }}): raise the quota, or lower the number of workers{{ ne $entry.resource "pods" | ternary (printf ", what each has of %s," $entry.resource) "" }} or maxSurge.
 {{- end }}
 {{- end }}
 {{- end -}}
