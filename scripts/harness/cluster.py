@@ -102,7 +102,7 @@ def namespace(cluster: Cluster, topic: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        cluster.kubectl("delete", "namespace", name)
+        cluster.kubectl("delete", "namespace", name, "--ignore-not-found")
 
 
 def locks(cluster: Cluster) -> Path:
@@ -144,7 +144,7 @@ def ensure(
     sealed = testing or source is None
     cluster = Cluster(name, _kubeconfig(name), f"{name}-control-plane")
     with exclusive():
-        _prepare_machine(source, yes=yes)
+        _prepare_machine(source, sealed=sealed, yes=yes)
         node_image, loaded = _make_images(kubernetes, ray, source, testing=testing)
         patches = _patches(testing=testing)
         config = _kind_config(name, patches)
@@ -188,16 +188,22 @@ def _make_images(
     return images.node(kubernetes), [images.ray(ray), *([images.redis()] if testing else [])]
 
 
-def _prepare_machine(source: Registry | None, *, yes: bool) -> None:
+def _prepare_machine(source: Registry | None, *, sealed: bool, yes: bool) -> None:
     """Install packages and start an engine where that is needed, after one question."""
-    programs = {}
-    if source is None:
-        if os.geteuid() != 0:
-            raise UserError(
-                "Building images from packages needs root (mmdebstrap): run this as root, or use "
-                "`--images registry`."
-            )
-        programs = {"mmdebstrap": "mmdebstrap", "iptables": "iptables", "ip": "iproute2"}
+    root = os.geteuid() == 0
+    if source is None and not root:
+        raise UserError(
+            "Building images from packages needs root (mmdebstrap): run this as root, or use "
+            "`--images registry`."
+        )
+    if sealed and not root:
+        raise UserError(
+            "The network of the tests' cluster is sealed, which needs root (iptables): run this as "
+            "root, or give a cluster of your own with --kubeconfig."
+        )
+    programs = {"mmdebstrap": "mmdebstrap"} if source is None else {}
+    if sealed:
+        programs |= {"iptables": "iptables", "ip": "iproute2"}
     changes = []
     if not engine.answers():
         engine.can_be_started()
@@ -239,6 +245,14 @@ def delete(name: str) -> bool:
         run(["docker", "network", "rm", *networks])
         shutil.rmtree(_folder(name), ignore_errors=True)
     return True
+
+
+def names() -> list[str]:
+    """The clusters that the harness made on this engine, from whichever checkout."""
+    if not engine.answers():
+        return []
+    ours = f"--filter=label={_LABEL}"
+    return run(["docker", "network", "ls", ours, "--format={{.Name}}"]).split()
 
 
 def _folder(name: str) -> Path:
@@ -411,8 +425,6 @@ def _is_sealed(name: str) -> bool:
 
 def _seal(name: str) -> None:
     """Put the rules at the head of Docker's own chain, each once and in this order."""
-    if os.geteuid() != 0:
-        raise UserError("Sealing the cluster's network needs root (iptables): run this as root.")
     _unseal(name)
     for rule in reversed(_rules(name)):
         run(["iptables", "--wait", "-I", *rule])

@@ -17,7 +17,9 @@ SUITE = "bookworm"  # Python 3.11 and runc 1.1, which the images are tested with
 def missing(programs: dict[str, str]) -> list[str]:
     """The Debian packages of those `programs` (name -> package) that are not on PATH."""
     # Where Debian keeps dockerd, iptables and the like; not on every user's PATH.
-    os.environ["PATH"] += os.pathsep + "/usr/sbin:/sbin"
+    for folder in ("/usr/sbin", "/sbin"):
+        if folder not in os.environ["PATH"].split(os.pathsep):
+            os.environ["PATH"] += os.pathsep + folder
     return sorted({package for name, package in programs.items() if not shutil.which(name)})
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import shutil
 
 import pyhelm3
 
@@ -13,6 +12,7 @@ from harness.console import confirm, out, step
 from harness.errors import UserError
 from harness.paths import STATE
 from harness.process import run as run_command
+from harness.scratch import remove_tree, unmount_below
 from harness.up import RELEASE
 
 
@@ -31,11 +31,26 @@ def run() -> None:
     with clusters.exclusive():
         names = (arguments.name, clusters.for_tests(arguments.name))
         deleted = [clusters.delete(name) for name in names]
-        if not any(deleted):
+        if not engine.answers():
+            out.print(
+                "• No Docker engine answers, so no cluster runs. One that was there comes back "
+                "with the engine: start that and run this again."
+            )
+        elif not any(deleted):
             out.print(f"• There is no cluster {arguments.name}.")
         if arguments.all:
-            confirm("Remove the images and builds of this checkout?", yes=arguments.yes)
+            _check_nothing_is_in_use()
+            confirm(
+                "Remove the builds of this checkout, and the images that all checkouts share?",
+                yes=arguments.yes,
+            )
             _remove_caches()
+
+
+def _check_nothing_is_in_use() -> None:
+    if others := clusters.names():
+        commands = " and ".join(f"`./scripts/down --name {name}`" for name in others)
+        raise UserError(f"Other clusters use the images: run {commands} first.")
 
 
 def _uninstall(arguments: argparse.Namespace) -> None:
@@ -57,10 +72,11 @@ def _remove_caches() -> None:
         if engine.answers():
             images.remove_all()
             engine.stop()
+        unmount_below(STATE)
         if (STATE / "go").exists():  # the module cache of a Go of our own is read-only
             run_command(["chmod", "-R", "u+w", STATE])
         # Last: this program itself runs from there.
-        shutil.rmtree(STATE, ignore_errors=True)
+        remove_tree(STATE)
 
 
 if __name__ == "__main__":

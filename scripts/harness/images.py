@@ -22,10 +22,11 @@ from harness.engine import import_programs
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE
 from harness.process import CommandError, pipe, run, succeeds
-from harness.scratch import scratch
+from harness.scratch import publish, scratch
 from harness.tools import tool
 
 PREFIX = "ray-testbed"  # every image and container that the harness makes begins with it
+_ASSEMBLY = f"{PREFIX}-assemble"  # the container in which a node image is put together
 NODE_FILES = PACKAGE / "node"
 RAY_FILES = PACKAGE / "ray"
 
@@ -207,7 +208,7 @@ def _wheels(lock: Path) -> Path:
                     "Ray's wheels could not be downloaded; check the network and pip's "
                     f"configuration.\n{error}"
                 ) from error
-            unfinished.rename(folder)
+            publish(unfinished, folder)
     return folder
 
 
@@ -326,7 +327,7 @@ def _storage() -> str:
 @contextmanager
 def _container(image: str) -> Iterator[str]:
     """A throw-away container of `image` in which containerd runs."""
-    name = f"{PREFIX}-assemble"
+    name = _ASSEMBLY
     run(["docker", "rm", "--force", "--volumes", name])  # left behind by a killed run
     run(["docker", "run", "--detach", "--privileged", "--network=none", f"--name={name}",
          "--entrypoint=/usr/local/bin/containerd", image])  # fmt: skip
@@ -396,6 +397,7 @@ def _docker_build(dockerfile: Path, context: Path, tag: str, *, root: str) -> No
 
 def remove_all() -> None:
     """Remove every image that the harness made from the engine."""
+    run(["docker", "rm", "--force", "--volumes", _ASSEMBLY])  # left behind by a killed run
     listed = run(["docker", "image", "ls", f"--filter=reference={PREFIX}/*",
                   "--format={{.Repository}}:{{.Tag}}"])  # fmt: skip
     if tags := listed.split():

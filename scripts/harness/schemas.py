@@ -19,7 +19,7 @@ import jsonschema
 from harness import gobuild, manifest
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE
-from harness.scratch import scratch
+from harness.scratch import publish, scratch
 from harness.tools import NEWEST_KUBERNETES
 
 Schema = dict[str, Any]
@@ -137,11 +137,7 @@ def folder(kubernetes: str) -> Path:
             unfinished.mkdir()
             for name, schema in _files(gobuild.download(module, _SPECIFICATION)):
                 (unfinished / name).write_text(json.dumps(schema))
-            try:
-                unfinished.rename(target)
-            except OSError:
-                if not target.exists():  # else another process was faster
-                    raise
+            publish(unfinished, target)
     return target
 
 

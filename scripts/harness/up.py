@@ -207,12 +207,13 @@ def _show(
     namespace, job = arguments.namespace, result["job"]
     out.print(
         f"\n[bold]The job succeeded:[/] {job['words']:,} words in {job['seconds']:.1f} s on "
-        f"{len(job['tasks_per_node'])} worker(s), {job['words_single_process']:,} in one process."
+        f"{len(job['tasks_per_node'])} node(s), {job['words_single_process']:,} in one process."
     )
     nodes = Table("pod", "Ray node", "tasks", title="Who did it", title_justify="left")
-    nodes.add_row(result["head_node"], "head", "0")
-    for pod, tasks in sorted(job["tasks_per_node"].items()):
-        nodes.add_row(pod, "worker", str(tasks))
+    head = result["head_node"]
+    tasks = {head: 0} | job["tasks_per_node"]
+    for pod in sorted(tasks, key=lambda pod: (pod != head, pod)):
+        nodes.add_row(pod, "head" if pod == head else "worker", str(tasks[pod]))
     out.print(nodes)
     out.print(_hpa_table(cluster, namespace))
     kubectl = f"{_shown(BIN / 'kubectl')} --kubeconfig={_shown(cluster.kubeconfig)} -n {namespace}"

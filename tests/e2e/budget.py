@@ -39,14 +39,15 @@ def taken(share: Share, total: Share, folder: Path) -> Iterator[None]:
 
     Processes of one machine that name the same `folder` share one budget.
     """
+    assert share.fits(total), f"{share} is larger than all there is, {total}"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "queue").open("w") as queue:
-        # Whoever waits keeps the others behind: else small shares would starve a large one.
-        fcntl.flock(queue, fcntl.LOCK_EX)
-        for resource, unit in _UNITS.items():
-            wanted, all_of_it = getattr(share, resource), getattr(total, resource)
-            _take(folder / resource, wanted // unit, all_of_it // unit)
     try:
+        with (folder / "queue").open("w") as queue:
+            # Whoever waits keeps the others behind: else small shares would starve a large one.
+            fcntl.flock(queue, fcntl.LOCK_EX)
+            for resource, unit in _UNITS.items():
+                wanted, all_of_it = getattr(share, resource), getattr(total, resource)
+                _take(folder / resource, wanted // unit, all_of_it // unit)
         yield
     finally:
         for resource in _UNITS:
@@ -54,7 +55,6 @@ def taken(share: Share, total: Share, folder: Path) -> Iterator[None]:
 
 
 def _take(path: Path, wanted: int, total: int) -> None:
-    assert wanted <= total, f"a share of {path.name} is larger than all there is"
     free = list(range(total))
     while wanted:
         for byte in list(free):

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from harness import cluster as clusters
 from harness import helm, up
 from harness.cluster import Cluster
 from harness.paths import CHART
-from harness.process import run
+from harness.process import run, succeeds
 from harness.tools import tool
 
 from .release import READY_TIMEOUT_SECONDS, Release, small, wait_until
@@ -62,13 +62,11 @@ def test_namespace_of_a_killed_test_run_is_removed_by_the_next(
     testbed: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only namespaces with this checkout's label go; the others stay."""
-    # A label of this test's own: the namespaces of the tests beside this one have the real one.
-    monkeypatch.setattr(clusters, "OURS", {"ray-testbed": f"killed-{os.getpid()}"})
-    with clusters.namespace(testbed, "kept") as kept:
-        testbed.kubectl("label", "namespace", kept, "ray-testbed=another", "--overwrite")
-        left = f"e2e-left-{os.getpid()}"
-        testbed.kubectl("create", "namespace", left)
-        testbed.kubectl("label", "namespace", left, f"ray-testbed=killed-{os.getpid()}")
+    # The namespaces of the tests beside this one have the real label, and must not go.
+    real = clusters.OURS["ray-testbed"]
+    with clusters.namespace(testbed, "left") as left, clusters.namespace(testbed, "kept") as kept:
+        testbed.kubectl("label", "namespace", left, f"ray-testbed={real}-left", "--overwrite")
+        monkeypatch.setattr(clusters, "OURS", {"ray-testbed": f"{real}-left"})
 
         clusters.remove_leftovers(testbed)
 
@@ -77,27 +75,25 @@ def test_namespace_of_a_killed_test_run_is_removed_by_the_next(
         assert f"namespace/{kept}" in names
 
 
-def test_rule_and_network_without_a_cluster_are_removed(make_leftovers: Callable[[], str]) -> None:
+def test_rule_and_network_without_a_cluster_are_removed(leftovers: str) -> None:
     """`down`, and `up` before it makes a cluster of that name, start from nothing."""
-    name = make_leftovers()
+    clusters.delete(leftovers)
 
-    clusters.delete(name)
-
-    assert name not in run(["iptables", "--wait", "-S"])
-    assert name not in run(["docker", "network", "ls", "--format={{.Name}}"])
+    assert leftovers not in run(["iptables", "--wait", "-S"])
+    assert leftovers not in run(["docker", "network", "ls", "--format={{.Name}}"])
 
 
 @pytest.fixture
-def make_leftovers(own_cluster: Cluster) -> Callable[[], str]:
+def leftovers(own_cluster: Cluster) -> Iterator[str]:
     """What `up` leaves if it is killed between the seal and the creation of the cluster."""
     if os.geteuid() != 0:
         pytest.skip("only root can make rules for a network")
-
-    def make() -> str:
-        name = f"left-{os.getpid()}"
-        run(["docker", "network", "create", "--label=ray-testbed=killed", name])
+    name = f"left-{os.getpid()}"
+    run(["docker", "network", "create", "--label=ray-testbed=killed", name])
+    try:
         clusters._seal(name)
         assert run(["iptables", "--wait", "-S"]).count(f"ray-testbed:{name}") == 2
-        return name
-
-    return make
+        yield name
+    finally:
+        clusters._unseal(name)
+        succeeds(["docker", "network", "rm", name])

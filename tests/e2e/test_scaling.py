@@ -45,43 +45,48 @@ def joined(release: Release) -> set[str]:
         return {n["node_name"] for n in ray_api.alive_nodes(url) if not n["is_head_node"]}
 
 
-@pytest.mark.scenario("scale-out.memory")
-@pytest.mark.needs(cpu=1100, memory=3 * 1024)
-def test_group_grows_when_memory_passes_its_target(calm: Callable[..., Release]) -> None:
-    """A worker full of memory but with an idle CPU is joined by one that takes the next task."""
-    # The chart's own request: what the load's start takes of it is far from the target.
-    release = calm(scaling(cpu_request="500m"))
+@pytest.mark.parametrize(
+    ("load", "idle", "cpu_request"),
+    [
+        pytest.param(
+            ("memory", LOAD_MEBIBYTES),
+            "cpu",
+            "500m",  # the chart's own: what the load's start takes of it is far from the target
+            id="memory",
+            marks=[
+                pytest.mark.scenario("scale-out.memory"),
+                pytest.mark.needs(cpu=1100, memory=3 * 1024),
+            ],
+        ),
+        pytest.param(
+            ("cpu",),
+            "memory",
+            "400m",
+            id="cpu",
+            marks=[
+                pytest.mark.scenario("scale-out.cpu"),
+                pytest.mark.needs(cpu=900, memory=3 * 1024, alone=True),
+            ],
+        ),
+    ],
+)
+def test_group_grows_when_a_resource_passes_its_target(
+    calm: Callable[..., Release], load: tuple[str, ...], idle: str, cpu_request: str
+) -> None:
+    """A worker with a load is joined by one that takes the next task; the other metric is low."""
+    release = calm(scaling(cpu_request))
     (loaded,) = release.pod_names("worker")
 
     with release.dashboard() as url:
-        ray_api.submit(url, LOAD, "memory", LOAD_MEBIBYTES)
+        ray_api.submit(url, LOAD, *load)
         account = release.wait_for_rescale(1)
         seen = release.utilization()
-        assert "New size: 2; reason: memory resource utilization" in account
-        assert seen["cpu"] < release.targets()["cpu"], f"the CPU was not idle: {seen}"
+        assert f"New size: 2; reason: {load[0]} resource utilization" in account
+        assert seen[idle] < release.targets()[idle], f"{idle} was not idle: {seen}"
 
         release.wait_for_workers()
         (added,) = release.pod_names("worker") - {loaded}
-        # The actor that holds the memory has the only CPU of the first worker.
-        assert ray_api.run_job(url, WHERE).split()[-1] == added
-
-
-@pytest.mark.scenario("scale-out.cpu")
-@pytest.mark.needs(cpu=900, memory=3 * 1024, alone=True)
-def test_group_grows_when_cpu_passes_its_target(calm: Callable[..., Release]) -> None:
-    """A worker that computes is joined by one that takes the next task."""
-    release = calm(scaling(cpu_request="400m"))
-    (loaded,) = release.pod_names("worker")
-
-    with release.dashboard() as url:
-        ray_api.submit(url, LOAD, "cpu")
-        account = release.wait_for_rescale(1)
-        seen = release.utilization()
-        assert "New size: 2; reason: cpu resource utilization" in account
-        assert seen["memory"] < release.targets()["memory"], f"memory was not idle: {seen}"
-
-        release.wait_for_workers()
-        (added,) = release.pod_names("worker") - {loaded}
+        # The actor that makes the load has the only CPU of the first worker.
         assert ray_api.run_job(url, WHERE).split()[-1] == added
 
 

@@ -57,9 +57,12 @@ def test_a_share_that_does_not_fit_waits_and_a_killed_process_gives_back(
             waiting.kill()
 
 
-def test_more_than_there_is_is_refused(tmp_path: Path) -> None:
+def test_more_than_there_is_is_refused_and_holds_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(AssertionError, match="larger than all there is"),
-        taken(Share(cpu=TOTAL.cpu + 10), TOTAL, tmp_path),
+        taken(Share(memory=TOTAL.memory + 64), TOTAL, tmp_path),
     ):
         pass
+    with holder(tmp_path, TOTAL) as other:
+        wait_until_held(other)
+        other.kill()

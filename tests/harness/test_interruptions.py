@@ -66,14 +66,21 @@ def test_unfinished_work_of_a_living_process_is_left_alone(tmp_path: Path) -> No
 
 
 def test_unfinished_work_is_removed_without_what_is_mounted_in_it(tmp_path: Path) -> None:
-    """A killed mmdebstrap may leave the host's /dev mounted in its folder."""
-    dead = tmp_path / "unfinished-4194305-x" / "dev"  # a number above Linux' largest
-    dead.mkdir(parents=True)
-    with mounted(dead):
-        (dead / "null").touch()
-        with scratch(tmp_path):
-            pass
-        assert (dead / "null").exists()
+    """A killed mmdebstrap leaves the host's /proc and /sys mounted in its folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    host = tmp_path / "host"
+    host.mkdir()
+    (host / "file").touch()
+    dead = tmp_path / "unfinished-4194305-x"  # a number above Linux' largest
+    (dead / "a root" / "proc").mkdir(parents=True)
+    run(["mount", "--bind", host, dead / "a root" / "proc"])
+
+    with scratch(tmp_path):
+        pass
+
+    assert not dead.exists()
+    assert (host / "file").exists()
 
 
 def test_full_disk_is_one_sentence_and_room_is_enough_to_go_on(

@@ -68,7 +68,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("registry")
     ray = up.ray_version()
     with clusters.exclusive():
-        clusters._prepare_machine(None, yes=True)
+        clusters._prepare_machine(None, sealed=False, yes=True)
         node, loaded = clusters._make_images(tools.NEWEST_KUBERNETES, ray, None)
         metrics_server = images._program_image(
             "metrics-server", *images._PROGRAMS["metrics-server"]

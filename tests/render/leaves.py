@@ -134,8 +134,8 @@ def _sample(schema: Object) -> Any:
     if "object" in kinds:
         fields = schema.get("properties", {})
         pattern, part = entries(schema)
-        if not fields and pattern.startswith("^("):
-            fields = {re.split(r"[(|]", pattern)[1]: part}
+        if not fields and (first := re.match(r"\^\((\w+)\|", pattern)):
+            fields = {first[1]: part}
         wanted = schema.get("required") or list(fields)[:1]
         return {name: _sample(fields[name]) for name in wanted if name in fields}
     if "array" in kinds:
@@ -170,6 +170,7 @@ _ANY: list[Any] = [
 ]
 # Where the chart itself looks at what is inside.
 _BY_NAME: dict[str, list[Any]] = {
+    "hard": [{"pods": "9"}],
     "extraObjects": [[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}}]],
     "limits": [{"memory": "4Gi"}],
     "requests": [{"cpu": "900m"}],

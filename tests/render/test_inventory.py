@@ -52,8 +52,15 @@ INVENTORY = {
         ("Ingress", "everything-serve"),
         ("ServiceAccount", "ray-jobs"),
         ("ConfigMap", "ray-notes"),
+        ("ResourceQuota", "everything-tenant"),
+        ("LimitRange", "everything-tenant"),
         *of_group("default", HPA, PDB, prefix="everything"),
         *of_group("spill", PDB, prefix="everything"),
+    },
+    "06-quota-values.yaml": {
+        *DEFAULT_OBJECTS,
+        ("ResourceQuota", "ray-ray-cluster-tenant"),
+        ("LimitRange", "ray-ray-cluster-tenant"),
     },
     "07-redis-values.yaml": DEFAULT_OBJECTS
     | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")},

@@ -106,34 +106,21 @@ def test_object_takes_labels_and_annotations_of_its_own(
     assert metadata["annotations"] == {"theirs": "2", "all": "3"}
 
 
-def nulls(obj: Object) -> list[str]:
-    """Labels and annotations of an object, and of its pods, that are null."""
-    metadata = [obj["metadata"], obj["spec"].get("template", {}).get("metadata", {})]
-    maps = [part.get(kind, {}) for part in metadata for kind in ("labels", "annotations")]
-    return [key for found in maps for key, value in found.items() if value is None]
-
-
-@pytest.mark.parametrize(("path", "values", "kind", "name"), OWN_METADATA)
-def test_null_clears_a_label_and_an_annotation(
-    path: str, values: Object, kind: str, name: str
-) -> None:
-    node, _, prefix = path.partition(".")
-    own = {"labels": {"a": None}, "annotations": {"a": None}}
-    settings = (
-        {prefix.strip("."): {**values, **own}}
-        if prefix.endswith(".")
-        else {f"{prefix}{key.capitalize()}": value for key, value in own.items()}
-    )
-    common = {"commonLabels": {"b": None}, "commonAnnotations": {"b": None}}
-    pods = {"podLabels": {"c": None}, "podAnnotations": {"c": None}}
-    objects = template({**common, node: {**settings, **pods}})
-    assert nulls(find(objects, kind, f"ray-ray-cluster-{name}")) == []
-
-
 def test_labels_of_a_deployment_stay_off_its_pods() -> None:
     deployment = head(template({"head": {"deploymentLabels": {"mine": "1"}}}))
     assert "mine" not in deployment["spec"]["template"]["metadata"]["labels"]
     assert "mine" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_null_clears_a_label_or_annotation() -> None:
+    own: Object = {"labels": {"a": None}, "annotations": {"a": None}}
+    common = {"a": "b", "c": None}
+    values = {"commonLabels": common, "commonAnnotations": common, "head": {"service": own}}
+    objects = template(values)
+    service = find(objects, "Service", "ray-ray-cluster-head")["metadata"]
+    deployment = head(objects)["metadata"]
+    assert not {"a", "c"} & {*service["labels"], *service.get("annotations", {})}
+    assert (deployment["labels"]["a"], deployment["annotations"]) == ("b", {"a": "b"})
 
 
 def test_common_annotations_are_on_every_object_and_restart_no_pod() -> None:

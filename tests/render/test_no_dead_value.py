@@ -39,6 +39,10 @@ NEEDED: dict[str, Object] = {
     "worker.serveProxy": {"serve": {"enabled": True}},
     "head.numGpus": {"head": GPU},
     "worker.numGpus": {"worker": GPU},
+    "tenant.resourceQuota": {"tenant": {"resourceQuota": {"hard": {"pods": 99}}}},
+    "tenant.limitRange": {
+        "tenant": {"limitRange": {"limits": [{"type": "Container", "max": {"cpu": 4}}]}}
+    },
 }
 # Values that change nothing that is rendered, each with the reason.
 UNSEEN: dict[str, str] = {}

@@ -239,6 +239,20 @@ BAD: list[tuple[Object, str]] = [
     ({"worker": {"env": {"A": "x"}}}, "/worker/env"),
     ({"head": {"persistence": {"accessModes": []}}}, "/head/persistence/accessModes"),
     ({"head": {"persistence": {"accessModes": ["All"]}}}, "/head/persistence/accessModes/0"),
+    ({"tenant": {"resourceQuota": {"hard": {"request.cpu": 1}}}}, "/hard': additional"),
+    ({"tenant": {"resourceQuota": {"hard": {"nvidia.com/gpu": 1}}}}, "nvidia.com/gpu"),
+    ({"tenant": {"resourceQuota": {"hard": {"pods": "many"}}}}, "/tenant/resourceQuota/hard/pods"),
+    ({"tenant": {"resourceQuota": {"scopes": ["All"]}}}, "/tenant/resourceQuota/scopes/0"),
+    (
+        {
+            "tenant": {
+                "resourceQuota": {"scopeSelector": {"matchExpressions": [{"operator": "In"}]}}
+            }
+        },
+        "/tenant/resourceQuota/scopeSelector/matchExpressions/0",
+    ),
+    ({"tenant": {"limitRange": {"limits": [{"typ": "Pod"}]}}}, "typ"),
+    ({"tenant": {"limitRange": {"limits": [{"type": "Container", "max": {"cpu": "x"}}]}}}, "cpu"),
     ({"extraObjects": [1]}, "/extraObjects/0"),
 ]
 

@@ -24,6 +24,11 @@ def redis(mode: str, **values: str) -> Object:
     return {"gcsFaultTolerance": {"mode": mode, "redis": values}}
 
 
+def quota(hard: Object) -> Object:
+    """Values of a release with this quota."""
+    return {"tenant": {"resourceQuota": {"enabled": True, "hard": hard}}}
+
+
 SECOND_AUTOSCALER = {
     "apiVersion": "autoscaling/v2",
     "kind": "HorizontalPodAutoscaler",
@@ -440,6 +445,39 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
             },
         },
         "serve.ingress and dashboard.ingress both answer to a.b/: give one of them another",
+    ),
+    (
+        "more than the quota has",
+        quota({"requests.cpu": "1.9"}),
+        "tenant.resourceQuota.hard.requests.cpu is 1.9, but the release comes to 2 at its largest "
+        "(head 1 x 500m, workerGroups.default (2 + 1 during an update) x 500m): raise the quota, "
+        "or lower the number of workers, what each has of cpu, or maxSurge.",
+    ),
+    (
+        "more than the quota has",
+        quota({"pods": 3}),
+        "tenant.resourceQuota.hard.pods is 3, but the release comes to 4 at its largest",
+    ),
+    (
+        "quota on what a container does not state",
+        {**quota({"limits.cpu": 9}), **worker(sidecars=[{"name": "logs", "image": "i"}])},
+        "container logs of workerGroups.default states no limits.cpu, but "
+        "tenant.resourceQuota.hard.limits.cpu makes Kubernetes refuse a pod without it",
+    ),
+    (
+        "quota or limit range without a limit",
+        quota({}),
+        "tenant.resourceQuota is enabled, but tenant.resourceQuota.hard is empty",
+    ),
+    (
+        "quota or limit range without a limit",
+        {"tenant": {"limitRange": {"enabled": True}}},
+        "tenant.limitRange is enabled, but tenant.limitRange.limits is empty",
+    ),
+    (
+        "label of the chart's own",
+        {"tenant": {"resourceQuota": {"labels": {"helm.sh/chart": "x"}}}},
+        "tenant.resourceQuota.labels sets helm.sh/chart, a label that the chart sets itself",
     ),
     (
         "fewer workers at most than at least",

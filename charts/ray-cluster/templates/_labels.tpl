@@ -7,7 +7,7 @@ Labels and annotations. All helpers here take the same arguments; "group" belong
   include "ray-cluster.podLabels" (dict "ctx" $ "component" "worker" "group" $name "values" $group)
   include "ray-cluster.serveSelectorLabels" $
 
-The chart's own labels win over the user's; _validate.tpl refuses the attempt to change them. A user's null clears a key.
+The chart's own labels win over the user's; _validate.tpl refuses the attempt to change them.
 */}}
 
 {{/* The metadata of an object that is not a pod; "labels" and "annotations" are what the user wants on this one alone. */}}
@@ -16,10 +16,16 @@ name: {{ .name | quote }}
 namespace: {{ .ctx.Release.Namespace | quote }}
 labels:
   {{- include "ray-cluster.labels" . | nindent 2 }}
-{{- with include "ray-cluster.withoutNulls" (mergeOverwrite (deepCopy (default dict .ctx.Values.commonAnnotations)) (deepCopy (default dict .annotations))) | fromJson }}
+{{- with include "ray-cluster.usersOwn" (list .ctx.Values.commonAnnotations .annotations) | fromJson }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* The user's labels or annotations: those of all objects, and over them those of one. Null clears. */}}
+{{- define "ray-cluster.usersOwn" -}}
+{{- $merged := mergeOverwrite (deepCopy (first . | default dict)) (deepCopy (last . | default dict)) -}}
+{{- include "ray-cluster.withoutNulls" $merged -}}
 {{- end -}}
 
 {{/* The pods that receive requests for Ray Serve, of whatever component and group. */}}
@@ -51,8 +57,7 @@ ray-cluster/worker-group: {{ . | quote }}
 {{- with include "ray-cluster.ray.version" .ctx -}}
 {{- $_ := set $own "app.kubernetes.io/version" . -}}
 {{- end -}}
-{{- $users := mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .labels)) -}}
-{{- toYaml (mergeOverwrite (include "ray-cluster.withoutNulls" $users | fromJson) $own) -}}
+{{- toYaml (mergeOverwrite (include "ray-cluster.usersOwn" (list .ctx.Values.commonLabels .labels) | fromJson) $own) -}}
 {{- end -}}
 
 {{/*
@@ -60,7 +65,7 @@ Labels of pods: the selector's and the user's, but not the chart's version, beca
 new chart alone is no reason to restart a head.
 */}}
 {{- define "ray-cluster.podLabels" -}}
-{{- $users := include "ray-cluster.withoutNulls" (mergeOverwrite (deepCopy (default dict .ctx.Values.commonLabels)) (deepCopy (default dict .values.podLabels))) | fromJson -}}
+{{- $users := include "ray-cluster.usersOwn" (list .ctx.Values.commonLabels .values.podLabels) | fromJson -}}
 {{- if include "ray-cluster.servesRequests" . -}}
 {{- $_ := set $users "ray-cluster/serve" "true" -}}
 {{- end -}}

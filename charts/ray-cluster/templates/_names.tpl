@@ -12,6 +12,7 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.externalName" $
   include "ray-cluster.serveName" $
   include "ray-cluster.serviceAccountName" $
+  include "ray-cluster.tenantName" $
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}
@@ -84,4 +85,9 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{- with .Values.serviceAccount -}}
 {{- default (ternary (include "ray-cluster.fullname" $) "" .create) .name -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The tenant's ResourceQuota and LimitRange. */}}
+{{- define "ray-cluster.tenantName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "tenant") -}}
 {{- end -}}

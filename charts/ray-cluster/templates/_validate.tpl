@@ -27,6 +27,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{- end }}
 {{ include "ray-cluster.validate.oneHead" .Values.head }}
 {{ include "ray-cluster.validate.groupNames" $groups }}
+{{ include "ray-cluster.validate.tenant" . }}
 {{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
 {{- $node := dict "ctx" $ "path" (printf "workerGroups.%s" $name) "values" $group }}
@@ -128,7 +129,7 @@ gcsFaultTolerance.redis.{{ $key }} is set, but gcsFaultTolerance.mode is {{ $.mo
 {{- range append (values .groups) .head -}}
 {{- $cpus := toString .numCpus -}}
 {{- if eq $cpus "auto" -}}
-{{- $cpus = include "ray-cluster.quantity" (include "ray-cluster.validate.request" (dict "resource" "cpu" "resources" .resources)) -}}
+{{- $cpus = include "ray-cluster.millicores" (include "ray-cluster.validate.request" (dict "resource" "cpu" "resources" .resources)) -}}
 {{- end -}}
 {{- $someoneHasCpus = or $someoneHasCpus (ne $cpus "0") -}}
 {{- end -}}
@@ -206,8 +207,8 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- define "ray-cluster.validate.requests" -}}
 {{- $limits := dig "limits" dict (default dict .values.resources) -}}
 {{- range $resource, $request := dig "requests" dict (default dict .values.resources) }}
-{{- $limit := include "ray-cluster.quantity" (get (default dict $limits) $resource) }}
-{{- if and $limit (gt (include "ray-cluster.quantity" $request | float64) (float64 $limit)) }}
+{{- $limit := include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" (get (default dict $limits) $resource)) }}
+{{- if and $limit (gt (include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" $request) | float64) (float64 $limit)) }}
 {{ $.path }}.resources.requests.{{ $resource }} is {{ $request }}, more than {{ $.path }}.resources.limits.{{ $resource }}, which is {{ get $limits $resource }}: lower it, or raise the limit.
 {{- end }}
 {{- end }}
@@ -295,7 +296,7 @@ remove it
 {{- $targets := dict "cpu" "targetCPUUtilizationPercentage" "memory" "targetMemoryUtilizationPercentage" }}
 {{- range $resource, $target := $targets }}
 {{- $request := include "ray-cluster.validate.request" (dict "resource" $resource "resources" $.values.resources) }}
-{{- if and (get $autoscaling $target) (not (include "ray-cluster.quantity" $request | float64)) }}
+{{- if and (get $autoscaling $target) (not (include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" $request) | float64)) }}
 {{ $.path }}.autoscaling.{{ $target }} is a percentage of {{ $.path }}.resources.requests.{{ $resource }}, which is {{ default "missing" $request }}: set the request, or write {{ $target }}: 0.
 {{- end }}
 {{- end }}
@@ -449,6 +450,26 @@ serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it co
 {{- end }}
 {{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) }}
 {{ $target }}.httpRoute is enabled without parentRefs: name the gateway that it belongs to, for example parentRefs: [{name: web}].
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A pod that a quota does not admit is never created, and nothing but an event of its ReplicaSet says so. */}}
+{{- define "ray-cluster.validate.tenant" -}}
+{{- range $key, $list := dict "resourceQuota" "hard" "limitRange" "limits" }}
+{{- $values := get $.Values.tenant $key }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "tenant.%s." $key) "values" $values) }}
+{{- if and $values.enabled (not (get $values $list)) }}
+tenant.{{ $key }} is enabled, but tenant.{{ $key }}.{{ $list }} is empty: write what the tenant may have, or enabled: false.
+{{- end }}
+{{- end }}
+{{- range $name, $entry := include "ray-cluster.quotaUse" . | fromJson }}
+{{- range $entry.unstated }}
+{{ . }} states no {{ $entry.list }}.{{ $entry.resource }}, but tenant.resourceQuota.hard.{{ $name }} makes Kubernetes refuse a pod without it: set it in the container's resources, or give tenant.limitRange a default.
+{{- end }}
+{{- if gt $entry.used $entry.hard }}
+{{- $text := dict "resource" $entry.resource "number" $entry.used }}
+tenant.resourceQuota.hard.{{ $name }} is {{ get $.Values.tenant.resourceQuota.hard $name }}, but the release comes to {{ include "ray-cluster.quantityText" $text }} at its largest ({{ join ", " $entry.parts }}): raise the quota, or lower the number of workers{{ ne $entry.resource "pods" | ternary (printf ", what each has of %s," $entry.resource) "" }} or maxSurge.
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -45,7 +45,11 @@ def count_shard(shard: int) -> tuple[str, Words]:
 def main() -> None:
     """Run the job."""
     ray.init()
-    workers = [n["NodeID"] for n in ray.nodes() if n["Alive"] and HEAD not in n["Resources"]]
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    # A cluster without workers has its tasks run on the head.
+    workers = [node["NodeID"] for node in nodes if HEAD not in node["Resources"]] or [
+        node["NodeID"] for node in nodes
+    ]
     began = time.monotonic()
     # Soft: a worker that leaves meanwhile must not take the job with it.
     results = ray.get(
