@@ -131,6 +131,11 @@ class Release:
             self.cluster, self.namespace, self.name, timeout=READY_TIMEOUT_SECONDS
         )
 
+    def joined(self) -> set[str]:
+        """The names of the workers that are alive in Ray's node table."""
+        with self.dashboard() as url:
+            return {n["node_name"] for n in ray_api.alive_nodes(url) if not n["is_head_node"]}
+
     def dashboard(self) -> AbstractContextManager[str]:
         """Ray's HTTP interface; yields its URL for as long as this head lives."""
         return ray_api.dashboard(self.cluster, self.namespace, f"svc/{self.head_service}")

@@ -11,7 +11,7 @@ import yaml
 from kubernetes import client
 
 from harness import cluster as clusters
-from harness import helm, up
+from harness import helm
 from harness.cluster import Cluster
 from harness.paths import CHART
 from harness.process import run, succeeds
@@ -41,8 +41,8 @@ def test_release_whose_helm_was_killed_is_installed_by_the_next_run(
          f"--namespace={namespace}", f"--kubeconfig={own_cluster.kubeconfig}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    release = Release("ray", namespace, own_cluster, api)
     with interrupted:
-        release = Release("ray", namespace, own_cluster, api)
         wait_until("a head", lambda: release.pod_names("head"), len, timeout=60)
         os.kill(interrupted.pid, signal.SIGKILL)
 
@@ -52,8 +52,14 @@ def test_release_whose_helm_was_killed_is_installed_by_the_next_run(
         helm=program, recover=True,
     )  # fmt: skip
 
-    nodes = up.wait_for_workers(own_cluster, namespace, timeout=READY_TIMEOUT_SECONDS)
-    assert len(nodes) == 2
+    release.wait_for_workers()
+    # A worker of the interrupted release may still be leaving, and has joined the new head as well.
+    wait_until(
+        "the release's own worker in Ray's node table",
+        lambda: (release.pod_names("worker"), release.joined()),
+        lambda seen: len(seen[0]) == 1 and seen[0] <= seen[1],
+        timeout=READY_TIMEOUT_SECONDS,
+    )
     run([tool(program), "uninstall", "ray", f"--namespace={namespace}",
          f"--kubeconfig={own_cluster.kubeconfig}"])  # fmt: skip
 

@@ -39,12 +39,6 @@ def calm(install: Callable[..., Release], metrics: None) -> Callable[[dict[str, 
     return _calm
 
 
-def joined(release: Release) -> set[str]:
-    """The names of the workers that are alive in Ray's node table."""
-    with release.dashboard() as url:
-        return {n["node_name"] for n in ray_api.alive_nodes(url) if not n["is_head_node"]}
-
-
 @pytest.mark.parametrize(
     ("load", "idle", "cpu_request"),
     [
@@ -99,14 +93,14 @@ def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> No
         job = ray_api.submit(url, LOAD, "memory", LOAD_MEBIBYTES)
         release.wait_for_rescale(1)
         release.wait_for_workers()
-        assert len(joined(release)) == 2
+        assert len(release.joined()) == 2
 
         ray_api.stop(url, job)
         account = release.wait_for_rescale(2)
         assert "New size: 1; reason: All metrics below target" in account
         left = wait_until(
             "one worker in Ray's node table, the one pod that is left",
-            lambda: (joined(release), release.pod_names("worker")),
+            lambda: (release.joined(), release.pod_names("worker")),
             lambda seen: seen[0] == seen[1] and len(seen[0]) == 1,
             timeout=SCALE_TIMEOUT_SECONDS,
         )
