@@ -97,7 +97,6 @@ def test_node_knows_its_own_address_without_asking_dns(defaults: list[Object]) -
 
 def test_head_leaves_without_draining(defaults: list[Object]) -> None:
     assert env(head(defaults))["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
-    assert pod(head(defaults))["terminationGracePeriodSeconds"] == 30
 
 
 def test_usage_statistics_are_off(defaults: list[Object]) -> None:

@@ -92,8 +92,8 @@ def test_users_readiness_wins() -> None:
 
 def test_node_goes_on_for_a_while_before_it_stops() -> None:
     objects = serve({"serveProxy": True}, preStopSleepSeconds=7)
-    for deployment in deployments(objects):
-        assert container(deployment)["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    assert container(worker(objects))["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    assert container(head(objects))["lifecycle"]["preStop"]["exec"]["command"][-1] == "7"
 
 
 def test_pause_leaves_the_drain_its_time() -> None:
@@ -107,7 +107,9 @@ def test_no_pause_where_no_requests_arrive() -> None:
 
 
 def test_pause_can_be_off() -> None:
-    assert "lifecycle" not in container(head(serve(preStopSleepSeconds=0)))
+    objects = serve({"serveProxy": True}, preStopSleepSeconds=0)
+    assert "lifecycle" not in container(worker(objects))
+    assert container(head(objects))["lifecycle"]["preStop"]["exec"]["command"][-1] == "0"
 
 
 def test_users_hook_replaces_the_pause_and_other_hooks_do_not() -> None:

@@ -409,7 +409,10 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     ),
     (
         "killed while it still takes requests",
-        {"serve": {"enabled": True, "preStopSleepSeconds": 30}},
+        {
+            "serve": {"enabled": True, "preStopSleepSeconds": 30},
+            "head": {"terminationGracePeriodSeconds": 30},
+        },
         "head.terminationGracePeriodSeconds is 30, but head receives requests for Ray Serve",
     ),
     (

@@ -115,17 +115,6 @@ def test_every_port_of_a_worker_is_the_heads(defaults: list[Object]) -> None:
     assert len(ports) == 10
 
 
-def test_drain_time_reaches_ray_and_fits_into_the_grace_period() -> None:
-    deployment = group({"drain": {"timeoutSeconds": 600}})
-    assert env(deployment)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "600"
-    assert pod(deployment)["terminationGracePeriodSeconds"] == 660
-
-
-def test_users_grace_period_wins() -> None:
-    deployment = group({"terminationGracePeriodSeconds": 1000000})
-    assert pod(deployment)["terminationGracePeriodSeconds"] == 1000000
-
-
 def test_update_starts_a_new_worker_before_an_old_one_goes(defaults: list[Object]) -> None:
     strategy = worker(defaults)["spec"]["strategy"]
     assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}

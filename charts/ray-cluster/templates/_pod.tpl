@@ -81,19 +81,6 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/*
-A worker gets its drain time and 60 s more: Ray counts only the drain against its timeout, then stops its processes (a few
-seconds), and before all that a preStop hook of the user may run. Ray Serve's pause comes before the drain as well. When the
-grace period is over, Kubernetes kills.
-*/}}
-{{- define "ray-cluster.terminationGracePeriodSeconds" -}}
-{{- if kindIs "invalid" .values.terminationGracePeriodSeconds -}}
-{{- add (dig "drain" "timeoutSeconds" 0 .values) (include "ray-cluster.servePause" .) 60 -}}
-{{- else -}}
-{{- int .values.terminationGracePeriodSeconds -}}
-{{- end -}}
-{{- end -}}
-
 {{/* What Deployments of head and workers have in common beside their pods; null is Kubernetes' own default. */}}
 {{- define "ray-cluster.deploymentSettings" -}}
 {{- range $field := list "minReadySeconds" "progressDeadlineSeconds" "revisionHistoryLimit" }}

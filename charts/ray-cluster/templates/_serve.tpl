@@ -3,7 +3,6 @@ Ray Serve: which nodes receive requests, and how they stop doing so.
 
   include "ray-cluster.servesRequests" $node                                     true, or empty
   include "ray-cluster.servePause" $node                                         seconds
-  include "ray-cluster.lifecycle" $node                                          the Ray container's hooks
 
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
 */}}
@@ -20,14 +19,4 @@ Services at the same moment, but load balancers learn of it later, and what they
 */}}
 {{- define "ray-cluster.servePause" -}}
 {{- include "ray-cluster.servesRequests" . | empty | ternary 0 (int .ctx.Values.serve.preStopSleepSeconds) -}}
-{{- end -}}
-
-{{/* The user's hooks, and the pause as preStop unless the user has one. */}}
-{{- define "ray-cluster.lifecycle" -}}
-{{- $lifecycle := deepCopy (default dict .values.lifecycle) -}}
-{{- $pause := include "ray-cluster.servePause" . | int -}}
-{{- if and $pause (not $lifecycle.preStop) -}}
-{{- $_ := set $lifecycle "preStop" (dict "sleep" (dict "seconds" $pause)) -}}
-{{- end -}}
-{{- toYaml $lifecycle -}}
 {{- end -}}

@@ -1,0 +1,58 @@
+{{/*
+How a node leaves: the Ray container's hooks, and the time that a pod has to end.
+
+  include "ray-cluster.lifecycle" $node                                          hooks, as YAML
+  include "ray-cluster.terminationGracePeriodSeconds" $node                      seconds
+
+  $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
+
+A worker drains on SIGTERM, by Ray's own means. A head has nothing to drain; but when the release is uninstalled, it goes
+after its workers, whose tasks belong to the drivers on it.
+*/}}
+
+{{/* The user's hooks, and the chart's preStop unless the user has one. */}}
+{{- define "ray-cluster.lifecycle" -}}
+{{- $lifecycle := deepCopy (default dict .values.lifecycle) -}}
+{{- if not $lifecycle.preStop -}}
+{{- with include "ray-cluster.preStop" . | fromYaml -}}
+{{- $_ := set $lifecycle "preStop" . -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $lifecycle -}}
+{{- end -}}
+
+{{- define "ray-cluster.preStop" -}}
+{{- $pause := include "ray-cluster.servePause" . | int -}}
+{{- if eq .component "head" -}}
+exec:
+  command:
+    - python
+    - -c
+    - {{ .ctx.Files.Get "files/wait_for_workers.py" | quote }}
+    - {{ .ctx.Values.clusterDomain | quote }}
+    - {{ include "ray-cluster.headAddress" .ctx | quote }}
+    - {{ .ctx.Values.ports.dashboard | quote }}
+    - {{ $pause | quote }}
+{{- else if $pause -}}
+sleep:
+  seconds: {{ $pause }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+A worker gets its drain time and 60 s more: Ray counts only the drain against its timeout, then stops its processes (a few
+seconds), and before all that a preStop hook of the user may run. Ray Serve's pause comes before the drain as well. When the
+grace period is over, Kubernetes kills. The head has 10 s more than the last of its workers.
+*/}}
+{{- define "ray-cluster.terminationGracePeriodSeconds" -}}
+{{- $seconds := add (dig "drain" "timeoutSeconds" 0 .values) (include "ray-cluster.servePause" .) 60 -}}
+{{- if not (kindIs "invalid" .values.terminationGracePeriodSeconds) -}}
+{{- $seconds = int .values.terminationGracePeriodSeconds -}}
+{{- else if eq .component "head" -}}
+{{- range $name, $group := include "ray-cluster.workerGroups" .ctx | fromJson -}}
+{{- $worker := dict "ctx" $.ctx "component" "worker" "group" $name "values" $group -}}
+{{- $seconds = max $seconds (include "ray-cluster.terminationGracePeriodSeconds" $worker | int | add 10) -}}
+{{- end -}}
+{{- end -}}
+{{- $seconds -}}
+{{- end -}}

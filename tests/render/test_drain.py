@@ -1,0 +1,57 @@
+"""How nodes leave: hooks, drain times, and the grace periods that have room for them."""
+
+from typing import Any
+
+from harness.helm import template
+from harness.paths import CHART
+
+from .objects import Object, container, env, head, pod, worker
+
+
+def pre_stop(deployment: Object) -> Any:
+    """The preStop hook of a Deployment's Ray container, or None."""
+    return container(deployment).get("lifecycle", {}).get("preStop")
+
+
+def test_drain_time_reaches_ray_and_fits_into_the_grace_period() -> None:
+    deployment = worker(template({"worker": {"drain": {"timeoutSeconds": 600}}}))
+    assert env(deployment)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "600"
+    assert pod(deployment)["terminationGracePeriodSeconds"] == 660
+
+
+def test_users_grace_period_wins() -> None:
+    values = {"terminationGracePeriodSeconds": 1000000}
+    objects = template({"worker": values, "head": {"terminationGracePeriodSeconds": 5}})
+    assert pod(worker(objects))["terminationGracePeriodSeconds"] == 1000000
+    assert pod(head(objects))["terminationGracePeriodSeconds"] == 5
+
+
+def test_head_has_the_time_of_its_slowest_group() -> None:
+    groups = {"quick": {"drain": {"timeoutSeconds": 0}}, "slow": {"drain": {"timeoutSeconds": 900}}}
+    objects = template({"workerGroups": groups})
+    assert pod(worker(objects, "slow"))["terminationGracePeriodSeconds"] == 960
+    assert pod(head(objects))["terminationGracePeriodSeconds"] == 970
+
+
+def test_head_without_workers_has_time_to_stop() -> None:
+    objects = template({"workerGroups": {"default": None}, "head": {"numCpus": 1}})
+    assert pod(head(objects))["terminationGracePeriodSeconds"] == 60
+
+
+def test_head_looks_for_its_service_before_it_stops() -> None:
+    objects = template(
+        {"clusterDomain": "example.com", "ports": {"dashboard": 1234}}, namespace="team"
+    )
+    script = (CHART / "files/wait_for_workers.py").read_text()
+    service = "ray-ray-cluster-head.team.svc.example.com"
+    command = ["python", "-c", script, "example.com", service, "1234", "0"]
+    assert pre_stop(head(objects)) == {"exec": {"command": command}}
+
+
+def test_worker_drains_without_a_hook(defaults: list[Object]) -> None:
+    assert pre_stop(worker(defaults)) is None
+
+
+def test_users_hook_replaces_the_heads() -> None:
+    mine = {"sleep": {"seconds": 1}}
+    assert pre_stop(head(template({"head": {"lifecycle": {"preStop": mine}}}))) == mine
