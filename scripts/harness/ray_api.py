@@ -70,6 +70,15 @@ def alive_nodes(url: str) -> list[dict[str, Any]]:
     return rows
 
 
+def running_tasks(url: str) -> list[dict[str, Any]]:
+    """The tasks that run now, as Ray's state API gives them; actors' methods are among them."""
+    answer = call(
+        f"{url}/api/v0/tasks?detail=1&filter_keys=state&filter_predicates=%3D&filter_values=RUNNING"
+    )
+    rows: list[dict[str, Any]] = answer["data"]["result"]["result"]
+    return rows
+
+
 def run_job(url: str, script: Path, *arguments: str, timeout: float = 300) -> str:
     """Submit `script` through the Jobs API, wait for its end and return its log.
 
@@ -78,14 +87,16 @@ def run_job(url: str, script: Path, *arguments: str, timeout: float = 300) -> st
     return wait(url, submit(url, script, *arguments), timeout=timeout)
 
 
-def submit(url: str, script: Path, *arguments: str) -> str:
-    """Submit `script` with `arguments` through the Jobs API and return the job's id."""
-    entrypoint = shlex.join(["python", script.name, *arguments])
-    answer = call(
-        f"{url}/api/jobs/",
-        body={"entrypoint": entrypoint, "runtime_env": {"working_dir": _upload(url, script)}},
-    )
-    return str(answer["submission_id"])
+def submit(url: str, script: Path, *arguments: str, **options: Any) -> str:
+    """Submit `script` with `arguments` through the Jobs API and return the job's id.
+
+    `options` are further fields of the request, such as entrypoint_num_cpus.
+    """
+    job = {
+        "entrypoint": shlex.join(["python", script.name, *arguments]),
+        "runtime_env": {"working_dir": _upload(url, script)},
+    }
+    return str(call(f"{url}/api/jobs/", body=job | options)["submission_id"])
 
 
 def wait(url: str, job: str, *, timeout: float = 300) -> str:
@@ -103,12 +114,17 @@ def wait(url: str, job: str, *, timeout: float = 300) -> str:
             stop(url, job)
             break
         time.sleep(0.3)
-    log = str(call(f"{url}/api/jobs/{job}/logs")["logs"])
+    log = logs(url, job)
     if details["status"] != "SUCCEEDED":
         raise JobError(
             f"The job {details['entrypoint']!r} is {details['status']}: {details['message']}\n{log}"
         )
     return log
+
+
+def logs(url: str, job: str) -> str:
+    """What `job` has printed up to now."""
+    return str(call(f"{url}/api/jobs/{job}/logs")["logs"])
 
 
 def stop(url: str, job: str) -> None:

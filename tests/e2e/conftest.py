@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyhelm3
 import pytest
 from kubernetes import client, config
 from pytest_helm_charts.clusters import Cluster as KubeCluster
@@ -125,7 +124,7 @@ def install(
 
     `wait=False` leaves the waiting to the test.
     """
-    installed: list[tuple[Release, pyhelm3.Client]] = []
+    installed: list[Release] = []
 
     def _install(
         values: dict[str, Any], name: str = "ray", *, program: str = "helm", wait: bool = True
@@ -134,8 +133,8 @@ def install(
         asked = requested(objects)
         assert asked.fits(share), f"{asked} is more than this test's {share}: see `needs`"
         helm_client = helm.client(testbed.kubeconfig, helm=program)
-        release = Release(name, namespace, testbed, api)
-        installed.append((release, helm_client))
+        release = Release(name, namespace, testbed, api, helm_client)
+        installed.append(release)
 
         async def apply() -> None:
             chart = await helm_client.get_chart(CHART)
@@ -152,5 +151,5 @@ def install(
         return release
 
     yield _install
-    for release, helm_client in installed:
-        asyncio.run(helm_client.uninstall_release(release.name, namespace=namespace))
+    for release in installed:
+        release.uninstall()

@@ -1,5 +1,6 @@
 """A release under test, and the small values that let several share one node."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -8,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyhelm3
 from kubernetes import client
 from kubernetes.utils.quantity import parse_quantity
 
@@ -119,11 +121,20 @@ class Release:
     namespace: str
     cluster: Cluster
     api: client.ApiClient
+    helm: pyhelm3.Client
+
+    def uninstall(self) -> None:
+        """Uninstall it, if that is not done already."""
+        asyncio.run(self.helm.uninstall_release(self.name, namespace=self.namespace))
 
     @property
     def head_service(self) -> str:
         """The name of the head's Service."""
         return up.head_service(self.cluster, self.namespace, self.name)
+
+    def worker_name(self, group: str = "default") -> str:
+        """The name of a group's Deployment, autoscaler and disruption budget."""
+        return f"{self.name}-ray-cluster-worker-{group}"
 
     def wait_for_workers(self) -> list[dict[str, Any]]:
         """The rows of Ray's node table once every worker has joined."""
@@ -147,17 +158,25 @@ class Release:
 
     def pods(self, component: str) -> list[Any]:
         """The release's pods of the component 'head' or 'worker' that are not on their way out."""
-        core = client.CoreV1Api(self.api)
-        items = core.list_namespaced_pod(self.namespace, label_selector=self._labels(component))
-        return [pod for pod in items.items if not pod.metadata.deletion_timestamp]
+        return [pod for pod in self._pods(component) if not pod.metadata.deletion_timestamp]
 
     def pod_names(self, component: str) -> set[str]:
         """The names of these pods."""
         return {pod.metadata.name for pod in self.pods(component)}
 
-    def utilization(self) -> dict[str, int]:
-        """What the autoscaler of the only group saw last, in percent of the requests."""
-        hpa = self._autoscaler()
+    def leaving(self, component: str) -> set[str]:
+        """The names of the component's pods that are on their way out."""
+        return {pod.metadata.name for pod in self._pods(component)} - self.pod_names(component)
+
+    def autoscaler(self, group: str = "default") -> Any:
+        """The HorizontalPodAutoscaler of a group."""
+        return client.AutoscalingV2Api(self.api).read_namespaced_horizontal_pod_autoscaler(
+            self.worker_name(group), self.namespace
+        )
+
+    def utilization(self, group: str = "default") -> dict[str, int]:
+        """What the autoscaler of a group saw last, in percent of the requests."""
+        hpa = self.autoscaler(group)
         seen = hpa.status.current_metrics if hpa.status else None
         return {
             metric.resource.name: metric.resource.current.average_utilization
@@ -165,46 +184,53 @@ class Release:
             if metric.resource and metric.resource.current.average_utilization is not None
         }
 
-    def targets(self) -> dict[str, int]:
-        """What the autoscaler of the only group aims at, in percent of the requests."""
-        metrics = self._autoscaler().spec.metrics
+    def targets(self, group: str = "default") -> dict[str, int]:
+        """What the autoscaler of a group aims at, in percent of the requests."""
+        metrics = self.autoscaler(group).spec.metrics
         return {m.resource.name: m.resource.target.average_utilization for m in metrics}
 
-    def rescales(self) -> list[str]:
-        """The autoscaler's own accounts of what it did and why, the oldest first."""
-        events = client.CoreV1Api(self.api).list_namespaced_event(
-            self.namespace, field_selector="reason=SuccessfulRescale"
-        )
-        return [event.message for event in sorted(events.items, key=_first_seen)]
+    def rescales(self, group: str = "default") -> list[str]:
+        """The accounts of a group's autoscaler of what it did and why, the oldest first."""
+        events = self.events("SuccessfulRescale", self.worker_name(group))
+        return [event.message for event in sorted(events, key=_first_seen)]
 
-    def wait_for_calm(self) -> None:
-        """Wait until the autoscaler sees each of its metrics, and all below their targets."""
-        targets = self.targets()
+    def events(self, reason: str, name: str) -> list[Any]:
+        """The events of that reason about objects of that name."""
+        selector = f"reason={reason},involvedObject.name={name}"
+        core = client.CoreV1Api(self.api)
+        found = core.list_namespaced_event(self.namespace, field_selector=selector)
+        events: list[Any] = found.items
+        return events
+
+    def wait_for_calm(self, group: str = "default") -> None:
+        """Wait until a group's autoscaler sees each of its metrics, and all below their targets."""
+        targets = self.targets(group)
         wait_until(
             f"each metric below its target, {targets}",
-            self.utilization,
+            lambda: self.utilization(group),
             lambda seen: (
                 seen.keys() == targets.keys() and all(seen[name] < targets[name] for name in seen)
             ),
             timeout=SCALE_TIMEOUT_SECONDS,
         )
 
-    def wait_for_rescale(self, number: int) -> str:
+    def wait_for_rescale(self, number: int, group: str = "default") -> str:
         """The autoscaler's account of the `number`-th time that it changed the group."""
         accounts = wait_until(
-            f"rescaling number {number}",
-            self.rescales,
+            f"rescaling number {number} of {group}",
+            lambda: self.rescales(group),
             lambda seen: len(seen) >= number,
             timeout=SCALE_TIMEOUT_SECONDS,
         )
         return accounts[number - 1]
 
-    def _autoscaler(self) -> Any:
-        found = client.AutoscalingV2Api(self.api).list_namespaced_horizontal_pod_autoscaler(
-            self.namespace, label_selector=self._labels("worker")
+    def _pods(self, component: str) -> list[Any]:
+        found: list[Any] = (
+            client.CoreV1Api(self.api)
+            .list_namespaced_pod(self.namespace, label_selector=self._labels(component))
+            .items
         )
-        (hpa,) = found.items
-        return hpa
+        return found
 
     def _labels(self, component: str) -> str:
         return f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"

@@ -41,7 +41,9 @@ def test_release_whose_helm_was_killed_is_installed_by_the_next_run(
          f"--namespace={namespace}", f"--kubeconfig={own_cluster.kubeconfig}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    release = Release("ray", namespace, own_cluster, api)
+    release = Release(
+        "ray", namespace, own_cluster, api, helm.client(own_cluster.kubeconfig, helm=program)
+    )
     with interrupted:
         wait_until("a head", lambda: release.pod_names("head"), len, timeout=60)
         os.kill(interrupted.pid, signal.SIGKILL)

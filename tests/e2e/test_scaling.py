@@ -1,11 +1,13 @@
 """Worker groups follow what their workers really use: out under load, and back in after it."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from harness import ray_api
+from harness.cluster import Cluster
 
 from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
 
@@ -13,6 +15,10 @@ LOAD = JOBS / "load.py"
 WHERE = JOBS / "where.py"
 # Beside the 290 MB of an idle Ray this is more than 80 % of 1Gi for one worker, and less for two.
 LOAD_MEBIBYTES = "700"
+# How often an autoscaler of the tests' own cluster looks, and how many looks show that it has
+# nothing to do.
+LOOK_SECONDS = 5
+LOOKS = 6
 
 
 def scaling(cpu_request: str) -> dict[str, Any]:
@@ -105,3 +111,84 @@ def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> No
             timeout=SCALE_TIMEOUT_SECONDS,
         )
         assert {ray_api.run_job(url, WHERE).split()[-1]} == left[1]
+
+
+@pytest.mark.scenario("scale-in.object-store")
+@pytest.mark.needs(cpu=1100, memory=5 * 1024)
+def test_group_shrinks_though_its_object_stores_were_full(
+    calm: Callable[..., Release], testbed: Cluster
+) -> None:
+    """The chart's own worker memory has room for what a once-filled store never gives back."""
+    values = scaling(cpu_request="500m")
+    values["worker"]["resources"] = {"requests": {"cpu": "500m", "memory": "2Gi"}}
+    release = calm(values)
+    with release.dashboard() as url:
+        # Idle Ray, the store and this are more than 80 % of 2Gi.
+        job = ray_api.submit(url, JOBS / "fill.py", "1100")
+        assert "New size: 2; reason: memory resource utilization" in release.wait_for_rescale(1)
+        filled = [int(size) for size in ray_api.wait(url, job).split()[-2:]]
+    assert min(filled) > 400 * 2**20
+    for worker in release.pod_names("worker"):
+        used = testbed.kubectl("exec", f"--namespace={release.namespace}", worker, "--",
+                               "df", "--output=used", "--block-size=1", "/dev/shm")  # fmt: skip # noqa: S108
+        assert int(used.split()[-1]) > 400 * 2**20
+    account = release.wait_for_rescale(2)
+    assert "New size: 1; reason: All metrics below target" in account
+
+
+@pytest.mark.scenario("scale.two-groups")
+@pytest.mark.needs(cpu=1100, memory=5 * 1024)
+def test_groups_scale_by_themselves(install: Callable[..., Release], metrics: None) -> None:
+    """A load on one group makes it grow, and the other one stays as it is."""
+    values = scaling(cpu_request="250m")
+    values["workerGroups"] = {"default": {}, "busy": {"rayResources": {"busy": 1}}}
+    release = install(values)
+    release.wait_for_workers()
+    for group in ("default", "busy"):
+        release.wait_for_calm(group)
+    with release.dashboard() as url:
+        ray_api.submit(url, LOAD, "memory", LOAD_MEBIBYTES, "busy")
+        assert "New size: 2; reason: memory" in release.wait_for_rescale(1, "busy")
+        release.wait_for_workers()
+    assert len([name for name in release.joined() if "-busy-" in name]) == 2
+    assert release.rescales("default") == []
+
+
+@pytest.mark.scenario("scale.metrics-server-outage")
+@pytest.mark.needs(cpu=300, memory=3 * 1024, alone=True)
+def test_nothing_scales_in_while_metrics_are_missing(
+    own_cluster: Cluster, calm: Callable[..., Release]
+) -> None:
+    """What nobody measures is not taken for idle; the autoscaler goes on when metrics are back."""
+    values = scaling(cpu_request="100m")
+    values["worker"]["autoscaling"] |= {"minReplicas": 2, "targetCPUUtilizationPercentage": 0}
+    release = calm(values)
+
+    def metrics_servers(number: int) -> None:
+        own_cluster.kubectl("scale", "--namespace=kube-system", f"--replicas={number}",
+                            "deployment/metrics-server")  # fmt: skip
+
+    metrics_servers(0)
+    try:
+        wait_until(
+            "no metrics", lambda: active(release), lambda seen: seen == "FailedGetResourceMetric",
+            timeout=SCALE_TIMEOUT_SECONDS,
+        )  # fmt: skip
+        own_cluster.kubectl("patch", "hpa", f"--namespace={release.namespace}", "--patch",
+                            '{"spec":{"minReplicas":1}}', release.worker_name())  # fmt: skip
+        deadline = time.monotonic() + LOOKS * LOOK_SECONDS
+        while time.monotonic() < deadline:
+            assert release.autoscaler().status.desired_replicas == 2
+            time.sleep(1)
+        assert release.rescales() == []
+        assert len(release.pod_names("worker")) == 2
+    finally:
+        metrics_servers(1)
+    account = release.wait_for_rescale(1)
+    assert "New size: 1; reason: All metrics below target" in account
+
+
+def active(release: Release) -> str:
+    """The reason why the group's autoscaler works, or does not."""
+    conditions = release.autoscaler().status.conditions
+    return next(str(c.reason) for c in conditions if c.type == "ScalingActive")

@@ -50,7 +50,7 @@ def serving() -> dict[str, Any]:
         autoscaling={"enabled": False},
         replicas=2,
         serveProxy=True,
-        drain={"timeoutSeconds": 120},
+        drain={"timeoutSeconds": 60},
     )
     return values | {"serve": {"enabled": True}}
 
@@ -78,9 +78,12 @@ def test_no_request_is_lost_when_a_worker_goes(
     wait_until("answers of both", look, lambda seen: workers <= set(seen["answered"]), timeout=90)
 
     testbed.kubectl("scale", f"--namespace={namespace}", "--replicas=1",
-                    f"deployment/{release.name}-ray-cluster-worker-default")  # fmt: skip
+                    f"deployment/{release.worker_name()}")  # fmt: skip
     (left,) = wait_until(
-        "one worker", lambda: all_workers(release), lambda names: len(names) == 1, timeout=240
+        "one worker",
+        lambda: release.pod_names("worker") | release.leaving("worker"),
+        lambda names: len(names) == 1,
+        timeout=240,
     )
     then = look()["answered"][left]
     wait_until(
@@ -108,15 +111,6 @@ def readiness(release: Release) -> dict[str, bool]:
 def conditions(pod: Any) -> list[Any]:
     """The pod's conditions, of which a new one has none."""
     return pod.status.conditions or []
-
-
-def all_workers(release: Release) -> set[str]:
-    """The names of the workers' pods, with those that are on their way out."""
-    core = client.CoreV1Api(release.api)
-    found = core.list_namespaced_pod(
-        release.namespace, label_selector="app.kubernetes.io/component=worker"
-    )
-    return {pod.metadata.name for pod in found.items}
 
 
 def seen_by(testbed: Cluster, namespace: str) -> Callable[[], dict[str, Any]]:

@@ -43,6 +43,69 @@ def test_gpus_of_a_group_are_mentioned(notes: str) -> None:
     assert "default: 1 to 2 workers with 2 GPU(s) each, CPU target" in notes
 
 
+MEMORY = "the memory of these groups will not scale as it should"
+
+
+def test_default_memory_needs_no_advice(notes: str) -> None:
+    assert MEMORY not in notes
+
+
+def memory(request: str, limit: str, **worker: object) -> dict[str, object]:
+    """Values of workers with this memory."""
+    resources = {"requests": {"memory": request}, "limits": {"memory": limit}}
+    return {"worker": {"resources": resources, **worker}}
+
+
+def between(least: int, most: int) -> dict[str, int]:
+    """The limits of a group."""
+    return {"minReplicas": least, "maxReplicas": most}
+
+
+@pytest.mark.parametrize(
+    ("notes", "held", "allowed"),
+    [
+        # 290 MB and 30 % of 2Gi are more than 2Gi x 80 % x 1/2.
+        (memory("2Gi", "2Gi", objectStoreMemory="30%"), 891, 819),
+        # From four workers to three there is more room: 2Gi x 80 % x 3/4.
+        (memory("2Gi", "2Gi", objectStoreMemory="1Gi", autoscaling=between(3, 9)), 1301, 1229),
+        # However many there are, the tolerance counts: 2Gi x 80 % x 0.9.
+        (memory("2Gi", "4Gi", objectStoreMemory="1200Mi", autoscaling=between(30, 50)), 1477, 1475),
+    ],
+    indirect=["notes"],
+)  # fmt: skip
+def test_group_that_would_not_come_back_is_told(notes: str, held: int, allowed: int) -> None:
+    assert MEMORY in notes
+    assert f"An idle worker then holds {held} Mi" in notes
+    assert f"less than {allowed} Mi" in notes
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        memory("2Gi", "2Gi", objectStoreMemory="30%", autoscaling={"minReplicas": 2}),
+        memory("2Gi", "2Gi", objectStoreMemory="30%", autoscaling={"enabled": False}),
+        memory(
+            "2Gi",
+            "2Gi",
+            objectStoreMemory="30%",
+            autoscaling={"targetMemoryUtilizationPercentage": 0},
+        ),
+    ],
+    indirect=True,
+)
+def test_group_that_memory_does_not_scale_is_not_told(notes: str) -> None:
+    assert MEMORY not in notes
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [memory("4Gi", "4Gi", autoscaling={"targetMemoryUtilizationPercentage": 95})],
+    indirect=True,
+)
+def test_target_that_ray_never_lets_a_worker_reach_is_told(notes: str) -> None:
+    assert "the memory target is 3891 Mi, but Ray kills tasks at 95 % of the memory limit" in notes
+
+
 @pytest.mark.parametrize("notes", [{"suspend": True}], indirect=True)
 def test_suspended_cluster_says_so(notes: str) -> None:
     assert "The cluster is suspended" in notes

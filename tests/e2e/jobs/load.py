@@ -1,6 +1,7 @@
-"""Loads one worker until the job is stopped: `load.py memory MEBIBYTES` or `load.py cpu`.
+"""Loads one worker until the job is stopped: `load.py memory MEBIBYTES [RESOURCE]`, `load.py cpu`.
 
-Prints the name of the worker's pod once the load is on. Ends by itself after ten minutes.
+The worker is one that offers RESOURCE, if that is given. Prints the name of the worker's pod once
+the load is on. Ends by itself after ten minutes.
 """
 
 import os
@@ -31,10 +32,11 @@ class Load:
             pass
 
 
-def main(kind: str, mebibytes: str = "0") -> None:
+def main(kind: str, mebibytes: str = "0", resource: str | None = None) -> None:
     """Run the job."""
     ray.init()
-    load = ray.remote(num_cpus=1)(Load).remote()
+    resources = {resource: 1} if resource else {}
+    load = ray.remote(num_cpus=1, resources=resources)(Load).remote()
     if kind == "memory":
         print(ray.get(load.hold.remote(int(mebibytes))), flush=True)
         time.sleep(LIMIT_SECONDS)

@@ -1,0 +1,240 @@
+"""A worker that has to go finishes what it runs, however it is sent away, and then goes at once."""
+
+import json
+import time
+import urllib.error
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from harness import ray_api
+
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+
+SLEEPERS = JOBS / "sleepers.py"
+TASKS = 40
+CPUS = 5  # of each worker
+# Of a worker whose drain may take 240 s: that it does not wait for the end of that.
+LEAVE_TIMEOUT_SECONDS = 60
+# An autoscaler with a target that is never reached follows its lower limit.
+UNREACHABLE = {
+    "type": "Resource",
+    "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Ti"}},
+}
+
+
+def pair(**worker: Any) -> dict[str, Any]:
+    """Values of two workers that offer `CPUS` CPUs each, with the chart's own drain time."""
+    defaults = {"autoscaling": {"enabled": False}, "replicas": 2, "drain": {"timeoutSeconds": 240}}
+    return small(numCpus=CPUS, **defaults | worker)
+
+
+def scale_in(release: Release) -> None:
+    """Let the autoscaler do it, by its lower limit."""
+    release.cluster.kubectl("patch", "hpa", f"--namespace={release.namespace}", "--patch",
+                            '{"spec":{"minReplicas":1}}', release.worker_name())  # fmt: skip
+
+
+def evict(release: Release) -> None:
+    """Evict one worker; the disruption budget refuses the other one meanwhile."""
+    core = client.CoreV1Api(release.api)
+    first, second = sorted(release.pod_names("worker"))
+
+    def _evict(name: str) -> None:
+        body = client.V1Eviction(metadata=client.V1ObjectMeta(name=name))
+        core.create_namespaced_pod_eviction(name, release.namespace, body)
+
+    _evict(first)
+    with pytest.raises(client.ApiException, match="disruption budget") as refused:
+        _evict(second)
+    assert refused.value.status == 429
+
+
+def delete(release: Release) -> None:
+    """Delete one worker's pod."""
+    name = min(release.pod_names("worker"))
+    client.CoreV1Api(release.api).delete_namespaced_pod(name, release.namespace)
+
+
+def roll(release: Release) -> None:
+    """Change the pods, so that the Deployment replaces both workers one by one."""
+    release.cluster.kubectl("rollout", "restart", f"--namespace={release.namespace}",
+                            f"deployment/{release.worker_name()}")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("send_away", "number"),
+    [
+        pytest.param(evict, 1, id="evict", marks=pytest.mark.scenario("drain.evict")),
+        pytest.param(delete, 1, id="delete"),
+        pytest.param(roll, 2, id="rolling", marks=pytest.mark.scenario("drain.rolling")),
+    ],
+)
+@pytest.mark.needs(cpu=300, memory=4 * 1024)
+def test_no_task_is_lost(
+    install: Callable[..., Release], send_away: Callable[[Release], None], number: int
+) -> None:
+    """All of 40 tasks that may not be retried succeed; workers leave long before their time."""
+    lose_no_task(install(pair()), send_away, number)
+
+
+@pytest.mark.scenario("drain.hpa")
+@pytest.mark.needs(cpu=300, memory=4 * 1024)
+def test_no_task_is_lost_by_scale_in(install: Callable[..., Release], metrics: None) -> None:
+    """The same where the autoscaler sends a worker away."""
+    autoscaling = {
+        "minReplicas": 2,
+        "metrics": [UNREACHABLE],
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+    }
+    lose_no_task(install(pair(autoscaling=autoscaling)), scale_in, 1)
+
+
+def lose_no_task(release: Release, send_away: Callable[[Release], None], number: int) -> None:
+    """Send away a `number` of workers that run tasks; all tasks succeed, and the workers leave."""
+    before = release.pod_names("worker")
+    release.wait_for_workers()
+    with release.dashboard() as url:
+        job = ray_api.submit(url, SLEEPERS, str(TASKS), "12")
+        wait_for_tasks(url, 2)
+        send_away(release)
+        wait_until(
+            f"{number} of the workers on their way out",
+            lambda: before - release.pod_names("worker"),
+            lambda gone: len(gone) == number,
+            timeout=READY_TIMEOUT_SECONDS,
+        )
+        result = json.loads(ray_api.wait(url, job, timeout=600).splitlines()[-1])
+    assert result["lost"] == []
+    assert len(result["done"]) == TASKS
+    # Both worked, so whoever had to leave had something to finish.
+    assert before <= set(result["done"])
+    wait_until_gone(release, "worker")
+
+
+def wait_until_gone(release: Release, *components: str) -> None:
+    """Wait until no pod of these components is on its way out."""
+    wait_until(
+        "nobody on the way out",
+        lambda: [release.leaving(component) for component in components],
+        lambda names: not any(names),
+        timeout=LEAVE_TIMEOUT_SECONDS,
+    )
+
+
+def wait_for_tasks(url: str, workers: int, number: int = 0) -> None:
+    """Wait until so many workers run a task, and so many tasks run together."""
+    wait_until(
+        f"{number} tasks on {workers} workers",
+        lambda: [task["node_id"] for task in ray_api.running_tasks(url)],
+        lambda nodes: len(set(nodes)) == workers and len(nodes) >= number,
+        timeout=READY_TIMEOUT_SECONDS,
+    )
+
+
+def wait_for_log(url: str, job: str, line: str) -> None:
+    """Wait until `job` has printed `line`."""
+    wait_until(
+        repr(line),
+        lambda: ray_api.logs(url, job),
+        lambda log: log.endswith(line),
+        timeout=READY_TIMEOUT_SECONDS,
+    )
+
+
+def test_worker_that_drains_gets_no_new_task(install: Callable[..., Release]) -> None:
+    """While it finishes one, all others run elsewhere."""
+    release = install(pair())
+    release.wait_for_workers()
+    with release.dashboard() as url:
+        # As many as one worker has room for and one more.
+        ray_api.submit(url, SLEEPERS, str(CPUS + 1), "40")
+        wait_for_tasks(url, 2, CPUS + 1)
+        delete(release)
+        (leaving,) = wait_until(
+            "a worker on its way out", lambda: release.leaving("worker"), bool, timeout=30
+        )
+        result = json.loads(ray_api.run_job(url, SLEEPERS, "20", "0").splitlines()[-1])
+        assert release.leaving("worker") == {leaving}, "it did not have anything to finish"
+    assert result["lost"] == []
+    assert leaving not in result["done"]
+
+
+@pytest.mark.needs(cpu=300, memory=4 * 1024)
+def test_uninstalled_release_finishes_what_it_runs(
+    install: Callable[..., Release],
+) -> None:
+    """Tasks that run finish, their job ends, and the head goes last."""
+    release = install(pair())
+    release.wait_for_workers()
+    with release.dashboard() as url:
+        job = ray_api.submit(url, SLEEPERS, str(2 * CPUS), "30")
+        wait_for_tasks(url, 2, 2 * CPUS)
+        release.uninstall()
+        log = last_words(url, job)
+    result = json.loads(log.splitlines()[-1])
+    assert result["lost"] == []
+    assert len(result["done"]) == 2 * CPUS
+    wait_until_gone(release, "head", "worker")
+
+
+def last_words(url: str, job: str) -> str:
+    """The log of `job`, looked at until there is nobody to ask."""
+    log, deadline = "", time.monotonic() + READY_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            log = ray_api.logs(url, job)
+        except (urllib.error.URLError, HTTPException, ConnectionError):
+            return log
+        time.sleep(0.2)
+    raise AssertionError(f"the head is still there after {READY_TIMEOUT_SECONDS} s; {log}")
+
+
+@pytest.mark.scenario("drain.actor")
+def test_actor_and_driver_on_a_leaving_worker_finish(install: Callable[..., Release]) -> None:
+    """Within the drain time: an actor its call, and a job the script that it runs on the worker."""
+    release = install(
+        small(numCpus=5, autoscaling={"enabled": False}, drain={"timeoutSeconds": 240})
+    )
+    release.wait_for_workers()
+    (worker,) = release.pod_names("worker")
+    with release.dashboard() as url:
+        actor = ray_api.submit(url, JOBS / "held.py", "30")
+        driver = ray_api.submit(url, JOBS / "held.py", "30", entrypoint_num_cpus=1)
+        for job in (actor, driver):
+            wait_for_log(url, job, "busy\n")
+        delete(release)
+        for job in (actor, driver):
+            assert ray_api.wait(url, job).splitlines()[-1] == f"2 {worker}"
+    wait_until_gone(release, "worker")
+
+
+@pytest.mark.needs(cpu=200, memory=4 * 1024)
+def test_fates_of_what_is_not_done_in_time(install: Callable[..., Release]) -> None:
+    """Beyond the drain time: what Ray may do again is done elsewhere, and the rest is lost."""
+    release = install(
+        small(numCpus=5, autoscaling={"enabled": False}, drain={"timeoutSeconds": 15})
+    )
+    release.wait_for_workers()
+    (worker,) = release.pod_names("worker")
+    with release.dashboard() as url:
+        job = ray_api.submit(url, JOBS / "fates.py", "45")
+        wait_for_log(url, job, "ready\n")
+        delete(release)
+        fates = json.loads(ray_api.wait(url, job).splitlines()[-1])
+        (replacement,) = release.pod_names("worker")
+    assert fates == {
+        "task": replacement,
+        "task without retries": "WorkerCrashedError",
+        "object": replacement,
+        "object that the driver has read": worker,
+        "object put by a task": "OwnerDiedError",
+        "object put by the driver": 2**20,
+        "actor": "ActorDiedError",
+        "actor with restarts": 1,
+        "detached actor": "ActorDiedError",
+        "detached actor with restarts": 1,
+    }
