@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import report
-from harness.command import main
+from harness import cluster as clusters
+from harness import report, scale_out
+from harness.command import add_cluster_options, image_source, main
 from harness.console import out
 from harness.helm import PROFILES
 from harness.paths import CHART, ROOT
 from harness.process import run as run_command
 from harness.tools import ensure, tool
+from harness.up import ray_version
 
 Result = dict[str, Any]
 
@@ -44,16 +46,27 @@ def run() -> None:
         default=21,
         help="runs of each case, alternating (default: %(default)s)",
     )
+    scaling = benchmarks.add_parser(
+        "scale-out", help="how long a group takes to grow when its memory passes the target"
+    )
+    scaling.add_argument(
+        "--rounds", type=int, default=5, help="times that it grows (default: %(default)s)"
+    )
+    add_cluster_options(scaling)
     arguments = parser.parse_args()
-    measure: dict[str, Callable[[argparse.Namespace], Result]] = {"render": _render}
-    write(arguments.benchmark, measure[arguments.benchmark](arguments))
+    measure: dict[str, Callable[[argparse.Namespace], dict[str, Result]]] = {
+        "render": _render,
+        "scale-out": _scale_out,
+    }
+    for benchmark, result in measure[arguments.benchmark](arguments).items():
+        write(benchmark, result)
     out.print(f"Written to {FOLDER.relative_to(ROOT)}/.")
 
 
 # --- render -----------------------------------------------------------------------------------
 
 
-def _render(arguments: argparse.Namespace) -> Result:
+def _render(arguments: argparse.Namespace) -> dict[str, Result]:
     ensure("helm")
     helm = tool("helm")
     with tempfile.TemporaryDirectory() as temporary:
@@ -68,15 +81,8 @@ def _render(arguments: argparse.Namespace) -> Result:
                 if number:
                     samples[case].append(round(time.perf_counter() - start, 4))
             out.print(f"round {number} of {arguments.rounds}", highlight=False)
-    version = run_command([helm, "version", "--short"]).strip()
-    return {
-        "unit": "s",
-        "commit": report.commit(),
-        "machine": machine(),
-        "versions": {"Helm": version.partition("+")[0]},
-        "goal": _RENDER_GOALS,
-        "ours": {"samples": samples},
-    }
+    version = run_command([helm, "version", "--short"]).strip().partition("+")[0]
+    return {"render": _result({"Helm": version}, _RENDER_GOALS, samples)}
 
 
 def _render_cases(folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -108,10 +114,63 @@ def _render_remark(result: Result) -> str:
     )
 
 
+# --- scale-out --------------------------------------------------------------------------------
+
+
+def _scale_out(arguments: argparse.Namespace) -> dict[str, Result]:
+    if arguments.kubeconfig:
+        cluster = clusters.existing(arguments.kubeconfig)
+    else:
+        cluster = clusters.ensure(
+            arguments.name,
+            kubernetes=arguments.kubernetes,
+            ray=ray_version(),
+            source=image_source(arguments),
+            yes=arguments.yes,
+        )
+    ensure("helm")
+    clusters.wait_for_metrics(cluster)
+    rounds = scale_out.measure(cluster, arguments.rounds)
+    samples = {stage: [one[stage] for one in rounds] for stage in (*scale_out.STAGES, "total")}
+    server = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]["gitVersion"]
+    versions = {"Ray": ray_version(), "Kubernetes": server}
+    return {"scale_out_memory": _result(versions, {"total": scale_out.GOAL_SECONDS}, samples)}
+
+
+def _scale_out_remark(result: Result) -> str:
+    """What the stages are, and what of them is ours."""
+    samples = result["ours"]["samples"]
+    waiting = [sum(pair) for pair in zip(samples["metrics"], samples["autoscaler"], strict=True)]
+    return (
+        "From the moment at which a worker holds more memory than the target to the moment at "
+        "which a second one is ALIVE in Ray's node table, in a cluster with Kubernetes' own "
+        "periods. `metrics` lasts until the metrics server tells of it, which measures every 15 s, "
+        "and `autoscaler` until the Deployment is asked for one more worker: the autoscaler looks "
+        f"every 15 s. These two took {statistics.median(waiting):.1f} s (median), and up to 30 s "
+        "of that is how Kubernetes is set up. The rest is the new pod's: `scheduling`, `start` of "
+        "its container, and `join`, Ray's own start."
+    )
+
+
 # --- results ----------------------------------------------------------------------------------
 
-_TITLES = {"render": "`helm template`"}
-_REMARKS: dict[str, Callable[[Result], str]] = {"render": _render_remark}
+_TITLES = {"render": "`helm template`", "scale_out_memory": "Scale-out on memory"}
+_REMARKS: dict[str, Callable[[Result], str]] = {
+    "render": _render_remark,
+    "scale_out_memory": _scale_out_remark,
+}
+
+
+def _result(versions: dict[str, str], goal: Result, samples: dict[str, list[float]]) -> Result:
+    """What is written down of a benchmark; `samples` are seconds by case, in the order of runs."""
+    return {
+        "unit": "s",
+        "commit": report.commit(),
+        "machine": machine(),
+        "versions": versions,
+        "goal": goal,
+        "ours": {"samples": samples},
+    }
 
 
 def machine() -> Result:
