@@ -1,5 +1,6 @@
 """Worker groups follow what their workers really use: out under load, and back in after it."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
 
 LOAD = JOBS / "load.py"
 WHERE = JOBS / "where.py"
+PLACEMENT = JOBS / "placement.py"
 # Beside the 290 MB of an idle Ray this is more than 80 % of 1Gi for one worker, and less for two.
 LOAD_MEBIBYTES = "700"
 # How often an autoscaler of the tests' own cluster looks, and how many looks show that it has
@@ -152,6 +154,22 @@ def test_groups_scale_by_themselves(install: Callable[..., Release], metrics: No
         release.wait_for_workers()
     assert len([name for name in release.joined() if "-busy-" in name]) == 2
     assert release.rescales("default") == []
+
+
+@pytest.mark.needs(cpu=200, memory=3 * 1024)
+def test_ray_places_tasks_by_what_is_declared(install: Callable[..., Release]) -> None:
+    """Memory in use keeps no task away, and memory that tasks and actors declare does."""
+    values = small(autoscaling={"enabled": False}, replicas=2, resources={
+        "requests": {"cpu": "50m", "memory": "1Gi"}, "limits": {"memory": "2Gi"},
+    })  # fmt: skip
+    release = install(values)
+    release.wait_for_workers()
+    workers = release.pod_names("worker")
+    # Half of the 1.5Gi that a worker offers to Ray, and a bit: there is no room for two.
+    silent = json.loads(release.run_job(PLACEMENT, "800", "silent").splitlines()[-1])
+    assert set(silent["tasks"]) == workers
+    declared = json.loads(release.run_job(PLACEMENT, "800", "declared").splitlines()[-1])
+    assert set(declared["tasks"]) == workers - {declared["actor"]}
 
 
 @pytest.mark.scenario("scale.metrics-server-outage")
