@@ -22,12 +22,13 @@ Services at the same moment, but load balancers learn of it later, and what they
 {{- include "ray-cluster.servesRequests" . | empty | ternary 0 (int .ctx.Values.serve.preStopSleepSeconds) -}}
 {{- end -}}
 
-{{/* The user's hooks, and the pause as preStop unless the user has one. */}}
+{{/* The user's hooks, and the pause or an older Ray's drain as preStop unless the user has one. */}}
 {{- define "ray-cluster.lifecycle" -}}
 {{- $lifecycle := deepCopy (default dict .values.lifecycle) -}}
 {{- $pause := include "ray-cluster.servePause" . | int -}}
-{{- if and $pause (not $lifecycle.preStop) -}}
-{{- $_ := set $lifecycle "preStop" (dict "sleep" (dict "seconds" $pause)) -}}
+{{- $drain := include "ray-cluster.drainHook" . | fromYaml -}}
+{{- if and (or $pause $drain) (not $lifecycle.preStop) -}}
+{{- $_ := set $lifecycle "preStop" (default (dict "sleep" (dict "seconds" $pause)) $drain) -}}
 {{- end -}}
 {{- toYaml $lifecycle -}}
 {{- end -}}
