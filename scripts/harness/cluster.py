@@ -25,6 +25,7 @@ from harness.registry import Registry
 from harness.tools import NEWEST_KUBERNETES, modules, prefer_path, tool
 from harness.tools import ensure as ensure_tools
 
+OLDEST_RAY = "2.40.0"  # that the chart supports; made for the scenarios about it alone
 _LABEL = "ray-testbed"  # marks the Docker networks, and so the clusters, that are ours
 # Marks the namespaces that the tests of this checkout make, in whichever cluster.
 OURS = {_LABEL: hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]}
@@ -157,11 +158,30 @@ def ensure(
         elif sealed and not _is_sealed(name):  # a restart of the engine or machine drops rules
             _seal(name)
         for image in loaded:
-            with step(f"Load {image.reference} into the cluster"):
-                images.load(str(cluster.node), image)
+            _load(cluster, image)
         if not usable:
             _equip(cluster, sealed=sealed)
     return cluster
+
+
+def add_ray(cluster: Cluster, version: str, source: Registry | None) -> None:
+    """Have Ray `version` in `cluster`, beside the one it was made with; safe side by side.
+
+    `source` is as for `ensure`. A cluster of somebody's own pulls the image by itself.
+    """
+    if cluster.node is None:
+        return
+    with exclusive():
+        if source:
+            (image,) = source.pull(images.ray_reference(version))
+        else:
+            image = images.ray(version)
+        _load(cluster, image)
+
+
+def _load(cluster: Cluster, image: Image) -> None:
+    with step(f"Load {image.reference} into the cluster"):
+        images.load(str(cluster.node), image)
 
 
 def _make_images(

@@ -4,6 +4,7 @@ What follows the part goes to pytest: `./scripts/test e2e -k join`, `./scripts/t
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.markup import escape
@@ -96,6 +98,7 @@ def _render(pytest_arguments: list[str]) -> None:
 
 def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
     ensure("helm", "helm3", "kubectl")
+    source = None if arguments.kubeconfig else image_source(arguments)
     with _cluster(arguments) as cluster:
         _pytest(
             "e2e",
@@ -108,6 +111,7 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
                 *pytest_arguments,
             ],
             TESTBED_NODE=cluster.node or "",
+            TESTBED_REGISTRY=json.dumps(asdict(source)) if source else "",
         )
 
 

@@ -6,10 +6,13 @@ the chart's pods run under it. Scenarios share the cluster as `budget.py` says: 
 """
 
 import asyncio
+import json
 import os
 import re
 import secrets
+import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from harness import cluster as clusters
 from harness import helm, report
 from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
+from harness.registry import Registry
 
 from .budget import Share, taken
 from .release import READY_TIMEOUT_SECONDS, Release, free, requested
@@ -57,6 +61,21 @@ def own_cluster(testbed: Cluster) -> Cluster:
     if testbed.node is None:
         pytest.skip("this is about the harness's own cluster, and the cluster here is another's")
     return testbed
+
+
+@pytest.fixture(scope="session")
+def old_ray(pytestconfig: pytest.Config, testbed: Cluster) -> str:
+    """The oldest Ray that the chart supports, made and loaded when a test first asks for it.
+
+    Of a higher scope than a share of the cluster, so that nobody holds one meanwhile.
+    """
+    registry = os.environ.get("TESTBED_REGISTRY")
+    source = Registry(**json.loads(registry)) if registry else None
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    # Only the standard error of a process of pytest-xdist is seen by anybody.
+    with capture.global_and_fixture_disabled(), redirect_stdout(sys.stderr):
+        clusters.add_ray(testbed, clusters.OLDEST_RAY, source)
+    return clusters.OLDEST_RAY
 
 
 @pytest.fixture

@@ -104,8 +104,29 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     ),
     (
         "Ray is too old",
-        {"image": {"tag": "2.56.1"}},
-        "Ray 2.56.1 is too old, this chart needs 2.57.0 or newer",
+        {"image": {"tag": "2.39.0"}},
+        "Ray 2.39.0 is too old, this chart needs 2.40.0 or newer",
+    ),
+    (
+        "value that needs a newer Ray",
+        {"image": {"tag": "2.44.1"}, "worker": {"objectSpilling": {"enabled": True}}},
+        "workerGroups.default.objectSpilling.enabled needs Ray 2.45.0 or newer, but the cluster's",
+    ),
+    (
+        "value that needs a newer Ray",
+        {
+            "image": {"tag": "2.40.0"},
+            **redis("redis", address="redis:6379", username="ray", existingSecret="redis"),
+        },
+        "gcsFaultTolerance.redis.username needs Ray 2.41.0 or newer, but the cluster's is 2.40.0",
+    ),
+    (
+        "hook in the drain's place",
+        {
+            "image": {"tag": "2.56.1"},
+            **worker(lifecycle={"preStop": {"sleep": {"seconds": 1}}}),
+        },
+        "workerGroups.default.lifecycle.preStop takes the place in which Ray 2.56.1 drains",
     ),
     (
         "two ports are the same",
@@ -538,7 +559,7 @@ def test_every_contradiction_is_documented_and_no_other() -> None:
 def test_all_contradictions_arrive_in_one_message() -> None:
     refused = refusal(
         {
-            "image": {"tag": "2.40.0"},
+            "image": {"tag": "2.39.0"},
             "ports": {"metrics": 8265},
             "workerGroups": {
                 "a": {"autoscaling": {"minReplicas": 3}},

@@ -2,12 +2,14 @@
 How a node leaves: the Ray container's hooks, and the time that a pod has to end.
 
   include "ray-cluster.lifecycle" $node                                          hooks, as YAML
+  include "ray-cluster.drainsInHook" $node                                       true, or empty
   include "ray-cluster.terminationGracePeriodSeconds" $node                      seconds
 
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
 
-A worker drains on SIGTERM, by Ray's own means. A head has nothing to drain; but when the release is uninstalled, it goes
-after its workers, whose tasks belong to the drivers on it.
+A worker drains on SIGTERM, by Ray's own means, which _ray.tpl gives the time for; before 2.57 it drains in its preStop hook, and
+SIGTERM, which follows, stops it at once. A head has nothing to drain; but when the release is uninstalled, it goes after its
+workers, whose tasks belong to the drivers on it.
 */}}
 
 {{/* The user's hooks, and the chart's preStop unless the user has one. */}}
@@ -21,6 +23,13 @@ after its workers, whose tasks belong to the drivers on it.
 {{- toYaml $lifecycle -}}
 {{- end -}}
 
+{{- define "ray-cluster.drainsInHook" -}}
+{{- if and (eq .component "worker") (dig "drain" "timeoutSeconds" 0 .values | int) (not (include "ray-cluster.ray.has" (dict "ctx" .ctx "feature" "drainOnSigterm"))) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* Kubernetes expands no $(NAME) in a hook. */}}
 {{- define "ray-cluster.preStop" -}}
 {{- $pause := include "ray-cluster.servePause" . | int -}}
 {{- if eq .component "head" -}}
@@ -33,6 +42,16 @@ exec:
     - {{ include "ray-cluster.headAddress" .ctx | quote }}
     - {{ .ctx.Values.ports.dashboard | quote }}
     - {{ $pause | quote }}
+{{- else if include "ray-cluster.drainsInHook" . -}}
+exec:
+  command:
+    - python
+    - -c
+    - {{ .ctx.Files.Get "files/drain.py" | quote }}
+    - {{ printf "%s:%v" (include "ray-cluster.headAddress" .ctx) .ctx.Values.ports.gcs }}
+    - {{ .ctx.Values.ports.nodeManager | quote }}
+    - {{ $pause | quote }}
+    - {{ int .values.drain.timeoutSeconds | quote }}
 {{- else if $pause -}}
 sleep:
   seconds: {{ $pause }}

@@ -187,9 +187,7 @@ It has the head's resources, so that it adds nothing to what the pod requests.
 {{- end -}}
 
 {{/*
-A probe: the user's fields, and Ray's health endpoint unless the user brings a handler. The endpoint is the dashboard
-agent's: on every node it asks for the node's raylet, on the head for the GCS as well, and costs a few milliseconds where
-the `ray` command line takes half a second of CPU.
+A probe: the user's fields, and Ray's health endpoint unless the user brings a handler.
 
 A worker that receives requests is ready when Ray Serve's proxy is, because the Service sends requests to whoever is ready,
 and a worker without a replica has no proxy. The head always has one, and stays ready for everything else it does.
@@ -197,7 +195,7 @@ and a worker without a replica has no proxy. The head always has one, and stays 
 {{- define "ray-cluster.probe" -}}
 {{- $probe := deepCopy .probe -}}
 {{- if not (or $probe.httpGet $probe.exec $probe.tcpSocket $probe.grpc) -}}
-{{- $handler := dict "path" "/api/healthz" "port" "agent" -}}
+{{- $handler := include "ray-cluster.ray.health" (merge (dict "probe" .name) .node) | fromYaml -}}
 {{- if and (eq .name "readinessProbe") (eq .node.component "worker") (include "ray-cluster.servesRequests" .node) -}}
 {{- $handler = dict "path" "/-/healthz" "port" "serve" -}}
 {{- end -}}

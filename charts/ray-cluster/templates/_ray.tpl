@@ -4,22 +4,42 @@ nowhere else.
 
   include "ray-cluster.ray.version" $                                            2.60.0, or empty when nothing tells
   include "ray-cluster.ray.versionOf" $image                                     what an image's own values tell
+  include "ray-cluster.ray.has" (dict "ctx" $ "feature" "labelList")              true, or empty, see below
   include "ray-cluster.ray.args" $node                                           list of `ray start` arguments
   include "ray-cluster.ray.env" $node                                            list of environment variables
   include "ray-cluster.ray.managedFlags" $ | fromYaml                            flags that users may not set, see below
   include "ray-cluster.ray.managedEnv" $ | fromYaml                              the same for the environment
   include "ray-cluster.ray.gpus" $values                                         GPUs as a number
+  include "ray-cluster.ray.serveIsLocal" $                                       true, or empty
+  include "ray-cluster.ray.health" (merge (dict "probe" "livenessProbe") $node)  path and port of the health endpoint
 
   $node := dict "ctx" $ "component" "head" "values" .Values.head
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
 
-Kubernetes starts `ray start --block` itself, without a shell: so it is process 1 and receives SIGTERM, on which a node of
-Ray >= 2.57 drains. $(NAME) in an argument is expanded by Kubernetes.
+Kubernetes starts `ray start --block` itself, without a shell: so it is process 1 and receives SIGTERM. $(NAME) in an argument
+is expanded by Kubernetes.
 */}}
 
-{{/* The oldest supported Ray: the first that drains on SIGTERM. */}}
+{{/* The oldest supported Ray, which the scenarios run as well as the newest. */}}
 {{- define "ray-cluster.ray.minimumVersion" -}}
-2.57.0
+2.40.0
+{{- end -}}
+
+{{/* The first Ray with each feature that the oldest lacks. */}}
+{{- define "ray-cluster.ray.features" -}}
+agentHealth: 2.53.0
+drainOnSigterm: 2.57.0
+labelList: 2.45.0
+redisUsername: 2.41.0
+spillingDirectory: 2.45.0
+{{- end -}}
+
+{{/* Whether this Ray has a feature. An unknown one has all, since _validate.tpl refuses it anyway. */}}
+{{- define "ray-cluster.ray.has" -}}
+{{- $since := get (include "ray-cluster.ray.features" . | fromYaml) .feature -}}
+{{- if semverCompare (printf ">=%s" $since) (default $since (include "ray-cluster.ray.version" .ctx)) -}}
+true
+{{- end -}}
 {{- end -}}
 
 {{/*
@@ -75,11 +95,15 @@ object-spilling-directory: {{ include "ray-cluster.ray.spillingDirectory" . }}
 object-spilling-directory: /tmp/ray/object-spilling
 {{- end }}
 {{- with .values.rayLabels }}
+{{- if include "ray-cluster.ray.has" (dict "ctx" $.ctx "feature" "labelList") }}
 {{- $labels := list }}
 {{- range $key, $value := . }}
 {{- $labels = append $labels (printf "%s=%s" $key $value) }}
 {{- end }}
 labels: {{ join "," $labels | quote }}
+{{- else }}
+labels: {{ toRawJson . | squote }}
+{{- end }}
 {{- end }}
 {{- with .values.rayResources }}
 resources: {{ toRawJson . | squote }}
@@ -181,9 +205,11 @@ worker-port-list: ports.workerMin
   value: {{ include "ray-cluster.bytes" .ctx.Values.logRotation.maxSize | quote }}
 - name: RAY_ROTATION_BACKUP_COUNT
   value: {{ int .ctx.Values.logRotation.backupCount | quote }}
+{{- if include "ray-cluster.ray.has" (dict "ctx" .ctx "feature" "drainOnSigterm") }}
 # On SIGTERM a worker finishes its tasks first. A head has nothing to wait for, and its place should be taken soon.
 - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
   value: {{ dig "drain" "timeoutSeconds" 0 .values | int | quote }}
+{{- end }}
 {{- if .ctx.Values.serve.enabled }}
 # Ray Serve listens on localhost unless told otherwise, and a node is told by whichever driver starts Serve first.
 - name: RAY_SERVE_DEFAULT_HTTP_HOST
@@ -246,6 +272,33 @@ actors: RAY_maximum_gcs_destroyed_actor_cached_count
 events: RAY_DASHBOARD_MAX_EVENTS_TO_CACHE
 nodes: RAY_maximum_gcs_dead_node_cached_count
 tasks: RAY_task_events_max_num_task_in_gcs
+{{- end -}}
+
+{{/* Whether Ray Serve listens on localhost whatever RAY_SERVE_DEFAULT_HTTP_HOST says, as it did in between. */}}
+{{- define "ray-cluster.ray.serveIsLocal" -}}
+{{- if semverCompare "~2.54.0" (default .Chart.AppVersion (include "ray-cluster.ray.version" .)) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/*
+The endpoint of Ray's that a probe asks; `probe` is its name. The dashboard agent's on every node asks for the node's raylet, on
+the head for the GCS as well, and costs a few milliseconds where the `ray` command line takes half a second of CPU.
+
+Of an older Ray's two, the agent's asks for the raylet alone, and the head's dashboard for the GCS alone. The raylet starts last,
+and the GCS is what a head is for.
+*/}}
+{{- define "ray-cluster.ray.health" -}}
+{{- if include "ray-cluster.ray.has" (dict "ctx" .ctx "feature" "agentHealth") -}}
+path: /api/healthz
+port: agent
+{{- else if or (eq .component "worker") (eq .probe "startupProbe") -}}
+path: /api/local_raylet_healthz
+port: agent
+{{- else -}}
+path: /api/gcs_healthz
+port: dashboard
+{{- end -}}
 {{- end -}}
 
 {{/*

@@ -16,6 +16,9 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.serviceAccount" (dict "account" .Values.serviceAccount "nodes" (append (values $groups) .Values.head)) }}
 {{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
 {{ include "ray-cluster.validate.version" . }}
+{{- if .Values.gcsFaultTolerance.redis.username }}
+{{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" "gcsFaultTolerance.redis.username" "feature" "redisUsername") }}
+{{- end }}
 {{ include "ray-cluster.validate.ports" .Values.ports }}
 {{ include "ray-cluster.validate.faultTolerance" .Values.gcsFaultTolerance }}
 {{ include "ray-cluster.validate.cpus" (dict "head" .Values.head "groups" $groups) }}
@@ -83,6 +86,13 @@ Ray {{ $version }} is too old, this chart needs {{ $minimum }} or newer: choose 
 {{- $told := include "ray-cluster.ray.versionOf" .Values.image }}
 {{- if and $told (ne $told $version) }}
 rayVersion is {{ $version }}, but image.tag is {{ .Values.image.tag }}: remove rayVersion, or choose another tag.
+{{- end }}
+{{- end -}}
+
+{{/* That this Ray has the `feature` that a value needs. */}}
+{{- define "ray-cluster.validate.needs" -}}
+{{- if not (include "ray-cluster.ray.has" .) }}
+{{ .value }} needs Ray {{ get (include "ray-cluster.ray.features" . | fromYaml) .feature }} or newer, but the cluster's is {{ include "ray-cluster.ray.version" .ctx }}: remove it, or choose another image.tag.
 {{- end }}
 {{- end -}}
 
@@ -318,6 +328,9 @@ remove it
 {{- if and (not (kindIs "invalid" $grace)) (le (int $grace) (int .values.drain.timeoutSeconds)) }}
 {{ .path }}.terminationGracePeriodSeconds is {{ $grace }}, but must be greater than {{ .path }}.drain.timeoutSeconds, which is {{ .values.drain.timeoutSeconds }}: Kubernetes would kill a worker that still drains. Remove it, and the chart derives it.
 {{- end }}
+{{- if and (dig "lifecycle" "preStop" "" .values) (include "ray-cluster.drainsInHook" .) }}
+{{ .path }}.lifecycle.preStop takes the place in which Ray {{ include "ray-cluster.ray.version" .ctx }} drains: remove it, write {{ .path }}.drain.timeoutSeconds: 0, or choose an image.tag from {{ get (include "ray-cluster.ray.features" . | fromYaml) "drainOnSigterm" }} on.
+{{- end }}
 {{- end -}}
 
 {{/* Nodes of different versions do not find together. */}}
@@ -335,6 +348,9 @@ remove it
 {{- end -}}
 
 {{- define "ray-cluster.validate.spilling" -}}
+{{- if .values.objectSpilling.enabled }}
+{{ include "ray-cluster.validate.needs" (dict "ctx" .ctx "value" (printf "%s.objectSpilling.enabled" .path) "feature" "spillingDirectory") }}
+{{- end }}
 {{- $sources := keys (default dict .values.objectSpilling.volume) | sortAlpha -}}
 {{- if gt (len $sources) 1 }}
 {{ .path }}.objectSpilling.volume comes to {{ join " and " $sources }} together, but a volume has one source: set the other to null.
