@@ -44,10 +44,11 @@ def small(**worker: Any) -> dict[str, Any]:
 
 def requested(objects: list[dict[str, Any]]) -> Share:
     """What the pods of rendered `objects` request at most: each group at its upper limit."""
+    upper = {"HorizontalPodAutoscaler": "maxReplicas", "ScaledObject": "maxReplicaCount"}
     limits = {
-        obj["spec"]["scaleTargetRef"]["name"]: obj["spec"]["maxReplicas"]
+        obj["spec"]["scaleTargetRef"]["name"]: obj["spec"][upper[obj["kind"]]]
         for obj in objects
-        if obj["kind"] == "HorizontalPodAutoscaler"
+        if obj["kind"] in upper
     }
     total = _sum(
         (
