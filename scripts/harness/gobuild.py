@@ -45,6 +45,7 @@ _STAMPS = {
     "helm4": ("helm.sh/helm/v4/internal/version.version={version}",),
     "containerd": ("github.com/containerd/containerd/v2/version.Version={version}",),
     "metrics-server": ("sigs.k8s.io/metrics-server/pkg/version.gitVersion={version}",),
+    "keda": ("github.com/kedacore/keda/v2/version.Version={version}",),
     "chart-testing": ("github.com/helm/chart-testing/v3/ct/cmd.Version={version}",),
     "kubernetes": (
         "k8s.io/component-base/version.gitVersion={version}",

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from harness import cluster as clusters
-from harness import lint
+from harness import keda, lint
 from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
 from harness.console import out
@@ -100,6 +100,8 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
     ensure("helm", "helm3", "kubectl")
     source = None if arguments.kubeconfig else image_source(arguments)
     with _cluster(arguments) as cluster:
+        if arguments.part == "full" and cluster.node:
+            keda.build()  # for minutes on all processors: not while scenarios run
         _pytest(
             "e2e",
             [

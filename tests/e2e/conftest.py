@@ -24,6 +24,7 @@ from pytest_helm_charts.k8s.fixtures import NamespaceFactoryFunc
 
 from harness import cluster as clusters
 from harness import helm, report
+from harness import keda as addon
 from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
 from harness.registry import Registry
@@ -92,6 +93,15 @@ def metrics(testbed: Cluster) -> None:
 
 
 @pytest.fixture(scope="session")
+def keda(testbed: Cluster) -> None:
+    """KEDA in the cluster under test; skips the test where somebody's own cluster has none."""
+    if testbed.node:
+        addon.ensure(testbed)
+    elif not addon.is_there(testbed):
+        pytest.skip("the cluster has no KEDA")
+
+
+@pytest.fixture(scope="session")
 def room(testbed: Cluster) -> Share:
     """What the pods of all scenarios may request together."""
     return free(config.new_client_from_config(str(testbed.kubeconfig)))
@@ -141,9 +151,9 @@ def install(
 ) -> Iterator[Callable[..., Release]]:
     """Install the chart with `values`, wait until its Deployments run, uninstall it at the end.
 
-    `wait=False` leaves the waiting to the test.
+    A release that is there already is upgraded. `wait=False` leaves the waiting to the test.
     """
-    installed: list[Release] = []
+    installed: dict[str, Release] = {}
 
     def _install(
         values: dict[str, Any], name: str = "ray", *, program: str = "helm", wait: bool = True
@@ -153,7 +163,7 @@ def install(
         assert asked.fits(share), f"{asked} is more than this test's {share}: see `needs`"
         helm_client = helm.client(testbed.kubeconfig, helm=program)
         release = Release(name, namespace, testbed, api, helm_client)
-        installed.append(release)
+        installed[name] = release
 
         async def apply() -> None:
             chart = await helm_client.get_chart(CHART)
@@ -170,5 +180,5 @@ def install(
         return release
 
     yield _install
-    for release in installed:
+    for release in installed.values():
         release.uninstall()

@@ -46,10 +46,11 @@ def small(**worker: Any) -> dict[str, Any]:
 
 def requested(objects: list[dict[str, Any]]) -> Share:
     """What the pods of rendered `objects` request at most: each group at its upper limit."""
+    upper = {"HorizontalPodAutoscaler": "maxReplicas", "ScaledObject": "maxReplicaCount"}
     limits = {
-        obj["spec"]["scaleTargetRef"]["name"]: obj["spec"]["maxReplicas"]
+        obj["spec"]["scaleTargetRef"]["name"]: obj["spec"][upper[obj["kind"]]]
         for obj in objects
-        if obj["kind"] == "HorizontalPodAutoscaler"
+        if obj["kind"] in upper
     }
     total = _sum(
         (
@@ -169,10 +170,11 @@ class Release:
         return {pod.metadata.name for pod in self._pods(component)} - self.pod_names(component)
 
     def autoscaler(self, group: str = "default") -> Any:
-        """The HorizontalPodAutoscaler of a group."""
-        return client.AutoscalingV2Api(self.api).read_namespaced_horizontal_pod_autoscaler(
-            self.worker_name(group), self.namespace
-        )
+        """The HorizontalPodAutoscaler of a group, the chart's or KEDA's."""
+        autoscaling = client.AutoscalingV2Api(self.api)
+        found = autoscaling.list_namespaced_horizontal_pod_autoscaler(self.namespace).items
+        name = self.worker_name(group)
+        return next(hpa for hpa in found if hpa.spec.scale_target_ref.name == name)
 
     def utilization(self, group: str = "default") -> dict[str, int]:
         """What the autoscaler of a group saw last, in percent of the requests."""
@@ -191,16 +193,11 @@ class Release:
 
     def rescales(self, group: str = "default") -> list[str]:
         """The accounts of a group's autoscaler of what it did and why, the oldest first."""
-        events = self.events("SuccessfulRescale", self.worker_name(group))
-        return [event.message for event in sorted(events, key=_first_seen)]
-
-    def events(self, reason: str, name: str) -> list[Any]:
-        """The events of that reason about objects of that name."""
-        selector = f"reason={reason},involvedObject.name={name}"
-        core = client.CoreV1Api(self.api)
-        found = core.list_namespaced_event(self.namespace, field_selector=selector)
-        events: list[Any] = found.items
-        return events
+        name = self.autoscaler(group).metadata.name
+        events = client.CoreV1Api(self.api).list_namespaced_event(
+            self.namespace, field_selector=f"reason=SuccessfulRescale,involvedObject.name={name}"
+        )
+        return [event.message for event in sorted(events.items, key=_first_seen)]
 
     def wait_for_calm(self, group: str = "default") -> None:
         """Wait until a group's autoscaler sees each of its metrics, and all below their targets."""

@@ -45,6 +45,19 @@ def test_replicas_count_while_autoscaling_is_off() -> None:
     assert not of_component(objects, "HorizontalPodAutoscaler", "worker")
 
 
+def test_nobody_sets_the_number_while_autoscaling_is_off_and_no_number_is_given() -> None:
+    objects = template({"worker": {"autoscaling": {"enabled": False}}})
+    assert "replicas" not in worker(objects)["spec"]
+    assert not of_component(objects, "HorizontalPodAutoscaler", "worker")
+
+
+def test_number_that_is_written_is_marked_so() -> None:
+    """An upgrade that stops to write it finds the mark, and keeps the live number."""
+    objects = template({"worker": {"autoscaling": {"enabled": False}, "replicas": 3}})
+    assert worker(objects)["metadata"]["annotations"] == {"ray-cluster/replicas": "written"}
+    assert "annotations" not in worker(template())["metadata"]
+
+
 @pytest.mark.parametrize("off", [0, None])
 def test_target_of_zero_or_null_is_off(off: int | None) -> None:
     hpa = autoscaler({"autoscaling": {"targetCPUUtilizationPercentage": off}})
@@ -100,6 +113,12 @@ def test_behavior_is_passed_through_for_one_group() -> None:
     hpa = worker(objects, kind="HorizontalPodAutoscaler")
     assert hpa["spec"]["behavior"]["scaleDown"]["selectPolicy"] == "Disabled"
     assert hpa["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
+
+
+def test_tolerance_is_passed_through_where_kubernetes_has_it() -> None:
+    values = {"worker": {"autoscaling": {"behavior": {"scaleUp": {"tolerance": 0.05}}}}}
+    hpa = worker(template(values, kube_version="1.35.0"), kind="HorizontalPodAutoscaler")
+    assert hpa["spec"]["behavior"]["scaleUp"]["tolerance"] == 0.05
 
 
 def test_large_numbers_stay_numbers() -> None:

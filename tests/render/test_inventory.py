@@ -74,6 +74,9 @@ INVENTORY = {
     "gpu.yaml": DEFAULT_OBJECTS.union(
         *(of_group(group, HPA, PDB) for group in ("a100", "amd", "claimed", "mig"))
     ),
+    "keda.yaml": HEAD.union(
+        *(of_group(group, "ScaledObject", PDB) for group in ("default", "queue", "office-hours"))
+    ),
 }
 
 

@@ -84,6 +84,7 @@ OWN_METADATA: list[tuple[str, Object, str, str]] = [
     ("head.podDisruptionBudget.", {"enabled": True}, "PodDisruptionBudget", "head"),
     ("worker.deployment", {}, "Deployment", "worker-default"),
     ("worker.autoscaling.", {}, "HorizontalPodAutoscaler", "worker-default"),
+    ("worker.autoscaling.", {"keda": {"enabled": True}}, "ScaledObject", "worker-default"),
     ("worker.podDisruptionBudget.", {}, "PodDisruptionBudget", "worker-default"),
 ]
 

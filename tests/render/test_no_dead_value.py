@@ -29,6 +29,14 @@ NEEDED: dict[str, Object] = {
         "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "redis:6379"}}
     },
     "image.digest": {"rayVersion": "2.60.0"},
+    "worker.autoscaling.keda": {
+        "worker": {
+            "autoscaling": {
+                "minReplicas": 2,  # more than idle ones
+                "keda": {"triggers": [{"type": "cron", "metadata": {"start": "0 8 * * *"}}]},
+            }
+        }
+    },
     "worker.replicas": {"worker": {"autoscaling": {"enabled": False}}},
     "dashboard.ingress": {"dashboard": {"ingress": HOSTS}},
     "dashboard.httpRoute": {"dashboard": {"httpRoute": GATEWAY}},

@@ -27,6 +27,30 @@ def test_group_of_fixed_size_is_described_so(notes: str) -> None:
     assert "default: 3 worker(s), not scaled" in notes
 
 
+@pytest.mark.parametrize("notes", [{"worker": {"autoscaling": {"enabled": False}}}], indirect=True)
+def test_group_whose_size_is_left_alone_is_described_so(notes: str) -> None:
+    assert "default: as many workers as it had, or one, not scaled" in notes
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {
+            "worker": {
+                "autoscaling": {
+                    "minReplicas": 0,
+                    "keda": {"enabled": True, "triggers": [{"type": "cron", "metadata": {}}]},
+                }
+            }
+        }
+    ],
+    indirect=True,
+)
+def test_group_of_keda_is_described_with_its_triggers(notes: str) -> None:
+    scaled = "scaled by KEDA, CPU target 60 %, memory target 80 %, trigger cron"
+    assert f"default: 0 to 2 workers, {scaled}" in notes
+
+
 @pytest.mark.parametrize(
     "notes", [{"head": {"numCpus": 1}, "workerGroups": {"default": None}}], indirect=True
 )

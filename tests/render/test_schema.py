@@ -129,6 +129,11 @@ def test_every_default_has_a_comment_for_the_readme() -> None:
     assert sum(line.lstrip().startswith("# -- ") for line in lines) > 200
 
 
+def keda(**values: Any) -> Object:
+    """Values of a release whose groups have these of KEDA."""
+    return {"worker": {"autoscaling": {"keda": values}}}
+
+
 BAD: list[tuple[Object, str]] = [
     ({"bogus": 1}, "bogus"),
     ({"head": {"bogus": 1}}, "bogus"),
@@ -173,7 +178,7 @@ BAD: list[tuple[Object, str]] = [
     ({"worker": {"objectStoreMemory": "5000e-1Mi"}}, "/worker/objectStoreMemory"),
     ({"worker": {"resources": {"limits": {"memory": "2 GB"}}}}, "/worker/resources/limits/memory"),
     ({"worker": {"resources": {"limits": {"a b": 1}}}}, "'/worker/resources/limits': additional"),
-    ({"worker": {"autoscaling": {"minReplicas": 0}}}, "/worker/autoscaling/minReplicas"),
+    ({"worker": {"autoscaling": {"minReplicas": -1}}}, "/worker/autoscaling/minReplicas"),
     ({"worker": {"autoscaling": {"maxReplicas": None}}}, "maxReplicas"),
     ({"worker": {"drain": {"timeoutSeconds": -1}}}, "/worker/drain/timeoutSeconds"),
     ({"worker": {"podDisruptionBudget": {"maxUnavailable": "half"}}}, "/maxUnavailable"),
@@ -208,6 +213,10 @@ BAD: list[tuple[Object, str]] = [
     ({"worker": {"podSecurityContext": {"privileged": True}}}, "privileged"),
     ({"worker": {"autoscaling": {"metrics": [{"type": "Cpu"}]}}}, "/autoscaling/metrics/0/type"),
     ({"worker": {"autoscaling": {"behavior": {"scaleup": {}}}}}, "scaleup"),
+    (keda(triggers=[{"type": "cron"}]), "/autoscaling/keda/triggers/0"),
+    (keda(triggers=[{"type": "x", "metadata": {"threshold": 5}}]), "/metadata/threshold"),
+    (keda(fallback={"replicas": 3}), "/autoscaling/keda/fallback"),
+    (keda(pollingInterval=0), "/autoscaling/keda/pollingInterval"),
     ({"worker": {"strategy": {"type": "Rolling"}}}, "/worker/strategy/type"),
     ({"worker": {"extraPorts": [{"containerPort": 0}]}}, "/extraPorts/0/containerPort"),
     ({"worker": {"terminationMessagePolicy": "Both"}}, "/worker/terminationMessagePolicy"),

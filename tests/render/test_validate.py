@@ -29,6 +29,15 @@ def quota(hard: Object) -> Object:
     return {"tenant": {"resourceQuota": {"enabled": True, "hard": hard}}}
 
 
+def keda(**values: Any) -> Object:
+    """Values of a release whose default group is KEDA's; those of `keda` beside `enabled`."""
+    own = {"idleReplicaCount", "fallback", "triggers"}
+    of_keda = {"enabled": True} | {key: values.pop(key) for key in own & values.keys()}
+    return worker(autoscaling={"keda": of_keda, **values})
+
+
+OLD_KUBERNETES = "1.31.0"  # which lacks the most
+CRON = {"type": "cron", "metadata": {"start": "0 8 * * *"}}
 SECOND_AUTOSCALER = {
     "apiVersion": "autoscaling/v2",
     "kind": "HorizontalPodAutoscaler",
@@ -519,6 +528,54 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "workerGroups.default.autoscaling is enabled without anything to follow",
     ),
     (
+        "nothing to scale on",
+        keda(targetCPUUtilizationPercentage=0, targetMemoryUtilizationPercentage=0),
+        "set a target utilisation, metrics or keda.triggers, or write enabled: false",
+    ),
+    (
+        "tolerance that Kubernetes would drop",
+        worker(autoscaling={"behavior": {"scaleDown": {"tolerance": 0.05}}}),
+        "workerGroups.default.autoscaling.behavior.scaleDown.tolerance needs Kubernetes 1.35, but",
+    ),
+    (
+        "no workers without KEDA",
+        worker(autoscaling={"minReplicas": 0}),
+        "autoscaling.minReplicas is 0, which takes KEDA: set keda.enabled and a trigger in",
+    ),
+    *(
+        (
+            "KEDA without a trigger of its own",
+            keda(**{"triggers": [{"type": "cpu", "metadata": {"value": "50"}}], **values}),
+            f"workerGroups.default.autoscaling.{what}, which takes a trigger beside CPU and memory",
+        )
+        for values, what in (
+            ({"minReplicas": 0}, "minReplicas is 0"),
+            ({"idleReplicaCount": 0}, "keda.idleReplicaCount is set"),
+            ({"fallback": {"failureThreshold": 3, "replicas": 2}}, "keda.fallback is set"),
+        )
+    ),
+    (
+        "as many idle workers as busy ones",
+        keda(triggers=[CRON], idleReplicaCount=1),
+        "autoscaling.keda.idleReplicaCount is 1, but must be less than minReplicas, which is 1",
+    ),
+    (
+        "metrics for KEDA",
+        keda(
+            metrics=[
+                {"type": "Pods", "pods": {"metric": {"name": "x"}, "target": {"type": "Value"}}}
+            ]
+        ),
+        "workerGroups.default.autoscaling.metrics are for a HorizontalPodAutoscaler, but "
+        "workerGroups.default.autoscaling.keda.enabled is true: write them as keda.triggers",
+    ),
+    (
+        "KEDA without autoscaling",
+        keda(enabled=False),
+        "workerGroups.default.autoscaling.keda.enabled is true, but "
+        "workerGroups.default.autoscaling.enabled is false: write both true, or both false",
+    ),
+    (
         "target without its request",
         worker(numCpus=1, resources={"requests": {"cpu": None}, "limits": {"cpu": None}}),
         "autoscaling.targetCPUUtilizationPercentage is a percentage of "
@@ -543,7 +600,7 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     [pytest.param(values, message, id=title) for title, values, message in CONTRADICTIONS],
 )
 def test_contradiction_is_refused(values: Object, message: str) -> None:
-    refused = refusal(values)
+    refused = refusal(values, kube_version=OLD_KUBERNETES)
     assert message in refused
     assert "in 1 place(s)" in refused
 

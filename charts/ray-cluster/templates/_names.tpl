@@ -8,6 +8,7 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.objectName" (dict "ctx" $ "suffix" "head")
   include "ray-cluster.headName" $
   include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
+  include "ray-cluster.kedaName" (dict "ctx" $ "group" $name)
   include "ray-cluster.headAddress" $
   include "ray-cluster.externalName" $
   include "ray-cluster.serveName" $
@@ -57,9 +58,17 @@ group's name (30 by the schema), which leaves 16.
 {{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "head") -}}
 {{- end -}}
 
-{{/* A worker group's Deployment, autoscaler and disruption budget. */}}
+{{/* A worker group's Deployment, autoscaler (of whichever kind) and disruption budget. */}}
 {{- define "ray-cluster.workerName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "worker-%s" .group)) -}}
+{{- end -}}
+
+{{/*
+The HorizontalPodAutoscaler that KEDA makes for a group. Its own name for it may be longer than a label, which KEDA refuses;
+the name of the chart's, and Helm could not make that one again while KEDA's is still there.
+*/}}
+{{- define "ray-cluster.kedaName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "keda-%s" .group)) -}}
 {{- end -}}
 
 {{/*

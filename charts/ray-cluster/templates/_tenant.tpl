@@ -67,7 +67,7 @@ What an entry of a quota adds up: the `requests` or `limits` of a `resource`, or
 {{- $pods := list -}}
 {{- $nodes := list (dict "ctx" $ "component" "head" "path" "head" "values" (include "ray-cluster.withoutNulls" .Values.head | fromJson) "count" 1 "surge" 0) -}}
 {{- range $name, $group := include "ray-cluster.workerGroups" $ | fromJson -}}
-{{- $count := $group.autoscaling.enabled | ternary $group.autoscaling.maxReplicas $group.replicas | int -}}
+{{- $count := $group.autoscaling.enabled | ternary $group.autoscaling.maxReplicas (dig "replicas" 1 $group) | int -}}
 {{- $surge := include "ray-cluster.surge" (dict "count" $count "strategy" $group.strategy) | int -}}
 {{- $nodes = append $nodes (dict "ctx" $ "component" "worker" "group" $name "path" (printf "workerGroups.%s" $name) "values" $group "count" $count "surge" $surge) -}}
 {{- end -}}

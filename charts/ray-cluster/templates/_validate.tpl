@@ -300,8 +300,14 @@ remove it
 {{- if lt (int $autoscaling.maxReplicas) (int $autoscaling.minReplicas) }}
 {{ .path }}.autoscaling.maxReplicas is {{ $autoscaling.maxReplicas }}, less than minReplicas, which is {{ $autoscaling.minReplicas }}: raise one, or lower the other.
 {{- end }}
-{{- if not (include "ray-cluster.autoscalingMetrics" .values) }}
-{{ .path }}.autoscaling is enabled without anything to follow: set a target utilisation or metrics, or write enabled: false and replicas.
+{{- range $direction, $rules := default dict $autoscaling.behavior }}
+{{- if and (hasKey $rules "tolerance") (semverCompare "<1.35.0-0" $.ctx.Capabilities.KubeVersion.Version) }}
+{{ $.path }}.autoscaling.behavior.{{ $direction }}.tolerance needs Kubernetes 1.35, but this is {{ $.ctx.Capabilities.KubeVersion.Version }}, which would drop it: remove it.
+{{- end }}
+{{- end }}
+{{ include "ray-cluster.validate.keda" . }}
+{{- if not (include (ternary "ray-cluster.kedaTriggers" "ray-cluster.autoscalingMetrics" $autoscaling.keda.enabled) .values) }}
+{{ .path }}.autoscaling is enabled without anything to follow: set a target utilisation, metrics or keda.triggers, or write enabled: false.
 {{- else if not $autoscaling.metrics }}
 {{- $targets := dict "cpu" "targetCPUUtilizationPercentage" "memory" "targetMemoryUtilizationPercentage" }}
 {{- range $resource, $target := $targets }}
@@ -311,6 +317,48 @@ remove it
 {{- end }}
 {{- end }}
 {{- end }}
+{{- else if $autoscaling.keda.enabled }}
+{{ .path }}.autoscaling.keda.enabled is true, but {{ .path }}.autoscaling.enabled is false: write both true, or both false.
+{{- end }}
+{{- end -}}
+
+{{/*
+CPU and memory of a group without pods tell nothing, and are always active for KEDA: what it does without pods, or without
+metrics, is up to the other triggers. Its admission webhook says the same, where it is installed.
+*/}}
+{{- define "ray-cluster.validate.keda" -}}
+{{- $autoscaling := .values.autoscaling -}}
+{{- $keda := $autoscaling.keda -}}
+{{- $min := int $autoscaling.minReplicas -}}
+{{- if $keda.enabled }}
+{{- if $autoscaling.metrics }}
+{{ .path }}.autoscaling.metrics are for a HorizontalPodAutoscaler, but {{ .path }}.autoscaling.keda.enabled is true: write them as keda.triggers, or remove them.
+{{- end }}
+{{- $own := list -}}
+{{- range $keda.triggers -}}
+{{- if not (has .type (list "cpu" "memory")) -}}
+{{- $own = append $own .type -}}
+{{- end -}}
+{{- end -}}
+{{- $needing := list -}}
+{{- if not $min -}}
+{{- $needing = append $needing "minReplicas is 0" -}}
+{{- end -}}
+{{- range $key := list "idleReplicaCount" "fallback" -}}
+{{- if hasKey $keda $key -}}
+{{- $needing = append $needing (printf "keda.%s is set" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $own -}}
+{{- range $needing }}
+{{ $.path }}.autoscaling.{{ . }}, which takes a trigger beside CPU and memory: add one to keda.triggers, or {{ hasPrefix "min" . | ternary "raise it" "remove it" }}.
+{{- end }}
+{{- end }}
+{{- if and (hasKey $keda "idleReplicaCount") (ge (int $keda.idleReplicaCount) $min) }}
+{{ .path }}.autoscaling.keda.idleReplicaCount is {{ int $keda.idleReplicaCount }}, but must be less than minReplicas, which is {{ $min }}: raise the one, or remove the other.
+{{- end }}
+{{- else if not $min }}
+{{ .path }}.autoscaling.minReplicas is 0, which takes KEDA: set keda.enabled and a trigger in keda.triggers, or write at least 1.
 {{- end }}
 {{- end -}}
 

@@ -35,32 +35,90 @@ drops what `worker` says in the same way.
 {{- toJson $kept -}}
 {{- end -}}
 
-{{/* The metrics that the group's autoscaler follows: the list in autoscaling.metrics, or else one entry per target. */}}
-{{- define "ray-cluster.autoscalingMetrics" -}}
-{{- $autoscaling := .autoscaling -}}
-{{- $metrics := default list $autoscaling.metrics -}}
-{{- if not $metrics -}}
+{{/*
+The number of pods that the group's Deployment says; nothing where an autoscaler, or nobody, sets it.
+
+What an upgrade no longer says goes back to one, and all but one of a live group's workers would go. So a number that was said
+once, which an annotation tells, is said on as it is by now: with Helm 4 until another has changed it, whose it is then; with
+Helm 3 for good, which tells nobody's fields apart. This is the chart's only look at the cluster. `helm template` has none, and
+neither have tools that use it: their users leave `replicas` at null, and nothing is ever said.
+*/}}
+{{- define "ray-cluster.workerReplicas" -}}
+{{- if not (or .values.autoscaling.enabled (kindIs "invalid" .values.replicas)) -}}
+{{- int .values.replicas -}}
+{{- else -}}
+{{- $live := lookup "apps/v1" "Deployment" .ctx.Release.Namespace (include "ray-cluster.workerName" .) -}}
+{{- if dig "metadata" "annotations" "ray-cluster/replicas" "" $live -}}
+{{- $applied := list -}}
+{{- range $live.metadata.managedFields -}}
+{{- if eq .operation "Apply" -}}
+{{- $applied = append $applied (dig "f:spec" dict .fieldsV1 | keys | has "f:replicas") -}}
+{{- end -}}
+{{- end -}}
+{{- /* No autoscaler wakes up what stands at 0 already. */}}
+{{- if and $live.spec.replicas (or (empty $applied) (has true $applied)) -}}
+{{- $live.spec.replicas -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The group's target utilisations that are on, in percent of the requests by resource, as JSON. */}}
+{{- define "ray-cluster.autoscalingTargets" -}}
+{{- $targets := dict -}}
+{{- with .autoscaling.targetCPUUtilizationPercentage -}}
+{{- $_ := set $targets "cpu" . -}}
+{{- end -}}
+{{- with .autoscaling.targetMemoryUtilizationPercentage -}}
+{{- $_ := set $targets "memory" . -}}
+{{- end -}}
+{{- toJson $targets -}}
+{{- end -}}
+
+{{/* The container that the targets are about; nothing where the pod has no other: a pod's use is the sum over all of them. */}}
+{{- define "ray-cluster.autoscalingContainer" -}}
 {{- $beside := default list .sidecars -}}
 {{- range .initContainers -}}
 {{- if eq (default "" .restartPolicy) "Always" -}}
 {{- $beside = append $beside . -}}
 {{- end -}}
 {{- end -}}
-{{- $targets := dict "cpu" $autoscaling.targetCPUUtilizationPercentage "memory" $autoscaling.targetMemoryUtilizationPercentage -}}
-{{- range $resource, $percentage := $targets -}}
-{{- if $percentage -}}
-{{- $source := dict "name" $resource "target" (dict "type" "Utilization" "averageUtilization" $percentage) -}}
-{{- /* A Resource metric is the sum over all containers: beside a sidecar, only the ray container tells Ray's load. */ -}}
 {{- if $beside -}}
-{{- $_ := set $source "container" "ray-worker" -}}
-{{- $metrics = append $metrics (dict "type" "ContainerResource" "containerResource" $source) -}}
+ray-worker
+{{- end -}}
+{{- end -}}
+
+{{/* The metrics that the group's autoscaler follows: the list in autoscaling.metrics, or else one entry per target. */}}
+{{- define "ray-cluster.autoscalingMetrics" -}}
+{{- $metrics := default list .autoscaling.metrics -}}
+{{- if not $metrics -}}
+{{- $container := include "ray-cluster.autoscalingContainer" . -}}
+{{- range $resource, $percentage := include "ray-cluster.autoscalingTargets" . | fromJson -}}
+{{- $source := dict "name" $resource "target" (dict "type" "Utilization" "averageUtilization" (int $percentage)) -}}
+{{- if $container -}}
+{{- $metrics = append $metrics (dict "type" "ContainerResource" "containerResource" (set $source "container" $container)) -}}
 {{- else -}}
 {{- $metrics = append $metrics (dict "type" "Resource" "resource" $source) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- end -}}
 {{- with $metrics -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The triggers of the group's ScaledObject: one per target, and those in autoscaling.keda.triggers. */}}
+{{- define "ray-cluster.kedaTriggers" -}}
+{{- $triggers := list -}}
+{{- $container := include "ray-cluster.autoscalingContainer" . -}}
+{{- range $resource, $percentage := include "ray-cluster.autoscalingTargets" . | fromJson -}}
+{{- $metadata := dict "value" (int $percentage | toString) -}}
+{{- with $container -}}
+{{- $_ := set $metadata "containerName" . -}}
+{{- end -}}
+{{- $triggers = append $triggers (dict "type" $resource "metricType" "Utilization" "metadata" $metadata) -}}
+{{- end -}}
+{{- with concat $triggers (default list .autoscaling.keda.triggers) -}}
 {{- toYaml . -}}
 {{- end -}}
 {{- end -}}
