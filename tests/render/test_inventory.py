@@ -63,7 +63,9 @@ INVENTORY = {
         ("LimitRange", "ray-ray-cluster-tenant"),
     },
     "07-redis-values.yaml": DEFAULT_OBJECTS
-    | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")},
+    | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")}
+    | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("Service", "Job")},
+    "08-rocksdb-values.yaml": DEFAULT_OBJECTS | {("PersistentVolumeClaim", "ray-ray-cluster-gcs")},
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {
         *DEFAULT_OBJECTS,

@@ -9,10 +9,14 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.headName" $
   include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
   include "ray-cluster.headAddress" $
+  include "ray-cluster.addressOf" (dict "ctx" $ "name" $service)
   include "ray-cluster.externalName" $
   include "ray-cluster.serveName" $
   include "ray-cluster.serviceAccountName" $
   include "ray-cluster.tenantName" $
+  include "ray-cluster.storageName" $
+  include "ray-cluster.redisName" $
+  include "ray-cluster.cleanupName" $
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}
@@ -67,7 +71,11 @@ Address of the head as workers and clients use it, fully qualified: for a short 
 upstream, and where upstream DNS is slow or absent workers hang for minutes before they reach the head.
 */}}
 {{- define "ray-cluster.headAddress" -}}
-{{- printf "%s.%s.svc.%s" (include "ray-cluster.headName" .) .Release.Namespace .Values.clusterDomain -}}
+{{- include "ray-cluster.addressOf" (dict "ctx" . "name" (include "ray-cluster.headName" .)) -}}
+{{- end -}}
+
+{{- define "ray-cluster.addressOf" -}}
+{{- printf "%s.%s.svc.%s" .name .ctx.Release.Namespace .ctx.Values.clusterDomain -}}
 {{- end -}}
 
 {{/* The Service for clients outside of the Kubernetes cluster. */}}
@@ -90,4 +98,19 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{/* The tenant's ResourceQuota and LimitRange. */}}
 {{- define "ray-cluster.tenantName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "tenant") -}}
+{{- end -}}
+
+{{/* The claim of a GCS that keeps its state itself. */}}
+{{- define "ray-cluster.storageName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "gcs") -}}
+{{- end -}}
+
+{{/* The Secret that the chart makes of a password. */}}
+{{- define "ray-cluster.redisName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "redis") -}}
+{{- end -}}
+
+{{/* What an uninstall needs to remove a cluster's keys. */}}
+{{- define "ray-cluster.cleanupName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "redis-cleanup") -}}
 {{- end -}}

@@ -22,6 +22,11 @@ Ray >= 2.57 drains. $(NAME) in an argument is expanded by Kubernetes.
 2.57.0
 {{- end -}}
 
+{{/* The first Ray that can keep its state in RocksDB. */}}
+{{- define "ray-cluster.ray.rocksdbVersion" -}}
+2.57.0
+{{- end -}}
+
 {{/*
 The version in the image: rayVersion, or the tag if it looks like one (2.60.0, 2.60.0-py312), or appVersion if the default
 image is used. A digest and a tag of one's own tell nothing: then this is empty, and _validate.tpl asks for rayVersion.
@@ -96,7 +101,7 @@ redis-username: {{ . | quote }}
 {{/* `ray start` takes the password from this flag only and reads no environment variable for it. The pod spec holds just the
      reference. Inside the head's container Ray hands the password on in the arguments of its own processes (gcs_server,
      raylet), so it is visible to whatever runs there, jobs included, and no setting of the chart could change that. */ -}}
-{{- if .ctx.Values.gcsFaultTolerance.redis.existingSecret }}
+{{- if include "ray-cluster.redisSecretName" .ctx }}
 redis-password: $(RAY_REDIS_PASSWORD)
 {{- end }}
 {{- end }}
@@ -196,21 +201,9 @@ worker-port-list: ports.workerMin
 {{- end }}
 {{- end }}
 {{- $faultTolerance := .ctx.Values.gcsFaultTolerance }}
-{{- if eq $faultTolerance.mode "redis" }}
+{{- if ne $faultTolerance.mode "none" }}
 {{- if eq .component "head" }}
-- name: RAY_REDIS_ADDRESS
-  value: {{ $faultTolerance.redis.address | quote }}
-# Ray's own default is one namespace for everybody. The dot cannot be part of a Kubernetes namespace's name, so that no two
-# releases of any two namespaces get the same one.
-- name: RAY_external_storage_namespace
-  value: {{ default (printf "%s.%s" .ctx.Release.Namespace (include "ray-cluster.fullname" .ctx)) $faultTolerance.redis.storageNamespace | quote }}
-{{- with $faultTolerance.redis.existingSecret }}
-- name: RAY_REDIS_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $faultTolerance.redis.existingSecretPasswordKey | quote }}
-{{- end }}
+{{ include "ray-cluster.storageEnv" .ctx }}
 {{- else }}
 - name: RAY_gcs_rpc_server_reconnect_timeout_s
   value: {{ int $faultTolerance.workerReconnectTimeoutSeconds | quote }}
@@ -227,7 +220,11 @@ RAY_CLOUD_INSTANCE_ID: ""
 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: worker.drain.timeoutSeconds
 RAY_NODE_TYPE_NAME: ""
 RAY_REDIS_ADDRESS: gcsFaultTolerance.redis.address
+RAY_REDIS_CA_CERT: gcsFaultTolerance.redis.tls.caKey
+RAY_REDIS_CLIENT_CERT: gcsFaultTolerance.redis.tls.certKey
+RAY_REDIS_CLIENT_KEY: gcsFaultTolerance.redis.tls.keyKey
 RAY_REDIS_PASSWORD: gcsFaultTolerance.redis.existingSecret
+RAY_REDIS_SERVER_NAME: gcsFaultTolerance.redis.tls.serverName
 RAY_ROTATION_BACKUP_COUNT: logRotation.backupCount
 RAY_ROTATION_MAX_BYTES: logRotation.maxSize
 RAY_SERVE_DEFAULT_HTTP_HOST: serve.enabled
@@ -235,6 +232,8 @@ RAY_USAGE_STATS_ENABLED: usageStats.enabled
 RAY_USAGE_STATS_REPORT_URL: usageStats.enabled
 RAY_external_storage_namespace: gcsFaultTolerance.redis.storageNamespace
 RAY_gcs_rpc_server_reconnect_timeout_s: gcsFaultTolerance.workerReconnectTimeoutSeconds
+RAY_gcs_storage: gcsFaultTolerance.mode
+RAY_gcs_storage_path: ""
 {{- range $key, $name := include "ray-cluster.ray.historyEnv" . | fromYaml }}
 {{ $name }}: head.history.{{ $key }}
 {{- end }}
