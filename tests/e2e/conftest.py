@@ -6,6 +6,7 @@ the chart's pods run under it. Scenarios share the cluster as `budget.py` says: 
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
@@ -123,12 +124,17 @@ def install(
 ) -> Iterator[Callable[..., Release]]:
     """Install the chart with `values`, wait until its Deployments run, uninstall it at the end.
 
-    `wait=False` leaves the waiting to the test.
+    `wait=False` leaves the waiting to the test; `namespace` is another one than the test's own.
     """
     installed: list[tuple[Release, pyhelm3.Client]] = []
 
     def _install(
-        values: dict[str, Any], name: str = "ray", *, program: str = "helm", wait: bool = True
+        values: dict[str, Any],
+        name: str = "ray",
+        *,
+        program: str = "helm",
+        wait: bool = True,
+        namespace: str = namespace,
     ) -> Release:
         objects = helm.template(values, release=name, namespace=namespace)
         asked = requested(objects)
@@ -153,4 +159,5 @@ def install(
 
     yield _install
     for release, helm_client in installed:
-        asyncio.run(helm_client.uninstall_release(release.name, namespace=namespace))
+        with contextlib.suppress(pyhelm3.errors.ReleaseNotFoundError):  # a test may be about that
+            asyncio.run(helm_client.uninstall_release(release.name, namespace=release.namespace))

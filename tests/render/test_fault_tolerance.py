@@ -123,6 +123,18 @@ def test_workers_wait_for_the_head() -> None:
     assert env(worker(template(VALUES)))["RAY_gcs_rpc_server_reconnect_timeout_s"] == "600"
 
 
+def test_workers_find_the_gcs_by_an_address_that_outlives_the_head(defaults: list[Object]) -> None:
+    address, _, port = flags(worker(defaults))["address"].rpartition(":")
+    spec = find(defaults, "Service", address.partition(".")[0])["spec"]
+    assert spec["type"] == "ClusterIP"
+    assert "clusterIP" not in spec
+    assert spec["publishNotReadyAddresses"] is True
+    assert [str(entry["port"]) for entry in spec["ports"]] == [port]
+    labels = head(defaults)["spec"]["template"]["metadata"]["labels"]
+    assert spec["selector"].items() <= labels.items()
+    assert spec["selector"]["app.kubernetes.io/component"] == "head"
+
+
 def namespace(release: str, kubernetes_namespace: str) -> str:
     """The Redis key prefix of a release."""
     rendered = template(VALUES, release=release, namespace=kubernetes_namespace)

@@ -75,7 +75,7 @@ no two releases of any two namespaces get the same one. Ray's own default is one
 {{- if eq .mode "rocksdb" }}
 - name: gcs-storage
   persistentVolumeClaim:
-    claimName: {{ default (include "ray-cluster.storageName" $) .rocksdb.existingClaim | quote }}
+    claimName: {{ default (include "ray-cluster.gcsName" $) .rocksdb.existingClaim | quote }}
 {{- else if eq .mode "redis" }}
 {{- include "ray-cluster.certificatesVolume" (dict "ctx" $ "optional" false) }}
 {{- end }}

@@ -9,12 +9,12 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.headName" $
   include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
   include "ray-cluster.headAddress" $
+  include "ray-cluster.gcsName" $
   include "ray-cluster.addressOf" (dict "ctx" $ "name" $service)
   include "ray-cluster.externalName" $
   include "ray-cluster.serveName" $
   include "ray-cluster.serviceAccountName" $
   include "ray-cluster.tenantName" $
-  include "ray-cluster.storageName" $
   include "ray-cluster.redisName" $
   include "ray-cluster.cleanupName" $
 
@@ -66,8 +66,13 @@ group's name (30 by the schema), which leaves 16.
 {{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "worker-%s" .group)) -}}
 {{- end -}}
 
+{{/* The Service that workers find the GCS by, and the claim of a GCS that keeps its state itself. */}}
+{{- define "ray-cluster.gcsName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "gcs") -}}
+{{- end -}}
+
 {{/*
-Address of the head as workers and clients use it, fully qualified: for a short name Ray's gRPC resolver sends AAAA queries
+Address of the head as clients use it, fully qualified: for a short name Ray's gRPC resolver sends AAAA queries
 upstream, and where upstream DNS is slow or absent workers hang for minutes before they reach the head.
 */}}
 {{- define "ray-cluster.headAddress" -}}
@@ -98,11 +103,6 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{/* The tenant's ResourceQuota and LimitRange. */}}
 {{- define "ray-cluster.tenantName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "tenant") -}}
-{{- end -}}
-
-{{/* The claim of a GCS that keeps its state itself. */}}
-{{- define "ray-cluster.storageName" -}}
-{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "gcs") -}}
 {{- end -}}
 
 {{/* The Secret that the chart makes of a password. */}}

@@ -106,7 +106,7 @@ redis-password: $(RAY_REDIS_PASSWORD)
 {{- end }}
 {{- end }}
 {{- else }}
-address: {{ printf "%s:%v" (include "ray-cluster.headAddress" .ctx) .ctx.Values.ports.gcs }}
+address: {{ printf "%s:%v" (include "ray-cluster.addressOf" (dict "ctx" .ctx "name" (include "ray-cluster.gcsName" .ctx))) .ctx.Values.ports.gcs }}
 {{- end }}
 {{- end -}}
 
