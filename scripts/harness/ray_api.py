@@ -87,16 +87,18 @@ def run_job(url: str, script: Path, *arguments: str, timeout: float = 300) -> st
     return wait(url, submit(url, script, *arguments), timeout=timeout)
 
 
-def submit(url: str, script: Path, *arguments: str, **options: Any) -> str:
+def submit(url: str, script: Path, *arguments: str, num_cpus: float = 0) -> str:
     """Submit `script` with `arguments` through the Jobs API and return the job's id.
 
-    `options` are further fields of the request, such as entrypoint_num_cpus.
+    Its driver runs on the head, or with `num_cpus` where that many CPUs are free for it.
     """
-    job = {
-        "entrypoint": shlex.join(["python", script.name, *arguments]),
-        "runtime_env": {"working_dir": _upload(url, script)},
-    }
-    return str(call(f"{url}/api/jobs/", body=job | options)["submission_id"])
+    entrypoint = shlex.join(["python", script.name, *arguments])
+    working_dir = _upload(url, script)
+    body: dict[str, Any] = {"entrypoint": entrypoint, "runtime_env": {"working_dir": working_dir}}
+    if num_cpus:
+        body["entrypoint_num_cpus"] = num_cpus
+    answer = call(f"{url}/api/jobs/", body=body)
+    return str(answer["submission_id"])
 
 
 def wait(url: str, job: str, *, timeout: float = 300) -> str:

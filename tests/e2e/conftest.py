@@ -151,19 +151,25 @@ def install(
 ) -> Iterator[Callable[..., Release]]:
     """Install the chart with `values`, wait until its Deployments run, uninstall it at the end.
 
-    A release that is there already is upgraded. `wait=False` leaves the waiting to the test.
+    A release that is there already is upgraded. `wait=False` leaves the waiting to the test;
+    `namespace` is another one than the test's own.
     """
-    installed: dict[str, Release] = {}
+    installed: dict[tuple[str, str], Release] = {}
 
     def _install(
-        values: dict[str, Any], name: str = "ray", *, program: str = "helm", wait: bool = True
+        values: dict[str, Any],
+        name: str = "ray",
+        *,
+        program: str = "helm",
+        wait: bool = True,
+        namespace: str = namespace,
     ) -> Release:
         objects = helm.template(values, release=name, namespace=namespace)
         asked = requested(objects)
         assert asked.fits(share), f"{asked} is more than this test's {share}: see `needs`"
         helm_client = helm.client(testbed.kubeconfig, helm=program)
         release = Release(name, namespace, testbed, api, helm_client)
-        installed[name] = release
+        installed[namespace, name] = release
 
         async def apply() -> None:
             chart = await helm_client.get_chart(CHART)

@@ -203,7 +203,7 @@ def test_actor_and_driver_on_a_leaving_worker_finish(install: Callable[..., Rele
     (worker,) = release.pod_names("worker")
     with release.dashboard() as url:
         actor = ray_api.submit(url, JOBS / "held.py", "30")
-        driver = ray_api.submit(url, JOBS / "held.py", "30", entrypoint_num_cpus=1)
+        driver = ray_api.submit(url, JOBS / "held.py", "30", num_cpus=1)
         for job in (actor, driver):
             wait_for_log(url, job, "busy\n")
         delete(release)

@@ -12,6 +12,7 @@ from .objects import deployments, inventory, pod
 DEFAULT_OBJECTS = {
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
+    ("Service", "ray-ray-cluster-gcs"),
     ("Deployment", "ray-ray-cluster-worker-default"),
     ("HorizontalPodAutoscaler", "ray-ray-cluster-worker-default"),
     ("PodDisruptionBudget", "ray-ray-cluster-worker-default"),
@@ -24,7 +25,11 @@ def of_group(group: str, *kinds: str, prefix: str = "ray-ray-cluster") -> set[tu
 
 
 HPA, PDB = "HorizontalPodAutoscaler", "PodDisruptionBudget"
-HEAD = {("Deployment", "ray-ray-cluster-head"), ("Service", "ray-ray-cluster-head")}
+HEAD = {
+    ("Deployment", "ray-ray-cluster-head"),
+    ("Service", "ray-ray-cluster-head"),
+    ("Service", "ray-ray-cluster-gcs"),
+}
 
 # A profile without an entry here fails: its inventory has to be written down.
 INVENTORY = {
@@ -44,6 +49,7 @@ INVENTORY = {
     "05-everything-values.yaml": {
         ("Deployment", "everything-head"),
         ("Service", "everything-head"),
+        ("Service", "everything-gcs"),
         ("Service", "everything-head-external"),
         ("PersistentVolumeClaim", "everything-head"),
         ("PodDisruptionBudget", "everything-head"),
@@ -63,7 +69,9 @@ INVENTORY = {
         ("LimitRange", "ray-ray-cluster-tenant"),
     },
     "07-redis-values.yaml": DEFAULT_OBJECTS
-    | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")},
+    | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")}
+    | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("Service", "Job")},
+    "08-rocksdb-values.yaml": DEFAULT_OBJECTS | {("PersistentVolumeClaim", "ray-ray-cluster-gcs")},
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {
         *DEFAULT_OBJECTS,

@@ -40,7 +40,7 @@ def test_two_long_groups_that_differ_at_the_end_share_no_name() -> None:
 
 def test_shortened_name_keeps_its_suffix() -> None:
     names = {name for _, name in inventory(template(release=LONG))}
-    assert {name.rsplit("-", 1)[1] for name in names} == {"head", "default"}
+    assert {name.rsplit("-", 1)[1] for name in names} == {"gcs", "head", "default"}
 
 
 def test_release_that_contains_the_charts_name_is_not_doubled() -> None:
@@ -65,7 +65,7 @@ def test_every_object_carries_the_standard_labels(defaults: list[Object]) -> Non
         assert labels["app.kubernetes.io/instance"] == "ray"
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
         assert labels["app.kubernetes.io/version"] == "2.60.0"
-        assert labels["app.kubernetes.io/component"] in {"head", "worker"}
+        assert labels["app.kubernetes.io/component"] in {"gcs", "head", "worker"}
         assert labels["helm.sh/chart"].startswith("ray-cluster-")
 
 
@@ -179,7 +179,7 @@ def test_release_name_that_looks_like_another_type_stays_text(release: str) -> N
 def test_workers_reach_the_head_by_its_fully_qualified_name() -> None:
     objects = template({"clusterDomain": "k8s.example.org"}, namespace="team-a")
     address = flags(worker(objects))["address"]
-    assert address == "ray-ray-cluster-head.team-a.svc.k8s.example.org:6380"
+    assert address == "ray-ray-cluster-gcs.team-a.svc.k8s.example.org:6380"
 
 
 def test_spread_constraint_without_selector_gets_the_groups_own() -> None:

@@ -24,6 +24,19 @@ NEEDED: dict[str, Object] = {
             "redis": {"address": "redis:6379", "existingSecret": "redis"},
         }
     },
+    "gcsFaultTolerance.redis.password": {
+        "gcsFaultTolerance": {"redis": {"existingSecret": ""}},
+    },
+    "gcsFaultTolerance.redis.existingSecret": {"gcsFaultTolerance": {"redis": {"username": ""}}},
+    "gcsFaultTolerance.redis.tls": {
+        "gcsFaultTolerance": {
+            "redis": {
+                "address": "rediss://redis:6379",
+                "tls": {"existingSecret": "redis", "certKey": "tls.crt", "keyKey": "tls.key"},
+            }
+        }
+    },
+    "gcsFaultTolerance.rocksdb": {"gcsFaultTolerance": {"mode": "rocksdb"}},
     "gcsFaultTolerance.mode": {"gcsFaultTolerance": {"redis": {"address": "redis:6379"}}},
     "gcsFaultTolerance.workerReconnectTimeoutSeconds": {
         "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "redis:6379"}}

@@ -215,3 +215,9 @@ def test_every_way_to_the_dashboard_is_a_loud_warning(notes: str, way: str) -> N
 def test_fault_tolerance_names_its_redis(notes: str) -> None:
     assert OFF not in notes
     assert "redis.db:6379" in notes
+
+
+@pytest.mark.parametrize("notes", [{"gcsFaultTolerance": {"mode": "rocksdb"}}], indirect=True)
+def test_fault_tolerance_names_its_claim(notes: str) -> None:
+    assert OFF not in notes
+    assert "RocksDB on the claim ray-ray-cluster-gcs" in notes

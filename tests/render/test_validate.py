@@ -19,7 +19,7 @@ def worker(**values: Any) -> Object:
     return {"workerGroups": {"default": values}}
 
 
-def redis(mode: str, **values: str) -> Object:
+def redis(mode: str, **values: Any) -> Object:
     """Values of a release with this mode of fault tolerance and these values of the Redis."""
     return {"gcsFaultTolerance": {"mode": mode, "redis": values}}
 
@@ -172,8 +172,41 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
             "address": "redis:6379",
             "username": "ray",
             "existingSecret": "redis",
+            "password": "secret",
             "storageNamespace": "ns",
         }.items()
+    ),
+    (
+        "two passwords for one Redis",
+        redis("redis", address="r:6379", existingSecret="redis", password="x"),  # noqa: S106
+        "gcsFaultTolerance.redis.password and gcsFaultTolerance.redis.existingSecret are both set",
+    ),
+    *(
+        (
+            "certificates without TLS",
+            redis("redis", address="redis://redis:6379", tls={key: "redis"}),
+            f"gcsFaultTolerance.redis.tls.{key} is set, but gcsFaultTolerance.redis.address does "
+            "not begin with rediss://: write rediss://redis:6379",
+        )
+        for key in ("existingSecret", "serverName")
+    ),
+    *(
+        (
+            "certificate without its key",
+            redis("redis", address="rediss://r:1", tls={"existingSecret": "redis", key: "x"}),
+            f"gcsFaultTolerance.redis.tls.{key} is set without {missing}",
+        )
+        for key, missing in {"certKey": "keyKey", "keyKey": "certKey"}.items()
+    ),
+    (
+        "certificate from nowhere",
+        redis("redis", address="rediss://r:1", tls={"certKey": "tls.crt", "keyKey": "tls.key"}),
+        "tls.certKey is set without gcsFaultTolerance.redis.tls.existingSecret",
+    ),
+    (
+        "claim for RocksDB without RocksDB",
+        {"gcsFaultTolerance": {"rocksdb": {"existingClaim": "state"}}},
+        "rocksdb.existingClaim is set, but gcsFaultTolerance.mode is none",
     ),
     (
         "no task could run",
@@ -662,8 +695,14 @@ def test_metrics_of_ones_own_need_no_request() -> None:
 
 
 def everything() -> list[Object]:
-    """A release that renders every flag and every variable the chart knows."""
-    redis_values = {"address": "redis:6379", "username": "ray", "existingSecret": "redis"}
+    """Releases that render every flag and every variable the chart knows."""
+    certificates = {"caKey": "ca", "certKey": "c", "keyKey": "k", "serverName": "redis"}
+    redis_values = {
+        "address": "rediss://redis:6379",
+        "username": "ray",
+        "existingSecret": "redis",
+        "tls": {"existingSecret": "redis", **certificates},
+    }
     node = {
         "numCpus": "auto",
         "rayLabels": {"a": "b"},
@@ -678,7 +717,7 @@ def everything() -> list[Object]:
             "worker": node,
             "serve": {"enabled": True},
         }
-    )
+    ) + template(redis("rocksdb"))
 
 
 def refused_names(values: Object) -> str:

@@ -10,10 +10,14 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
   include "ray-cluster.kedaName" (dict "ctx" $ "group" $name)
   include "ray-cluster.headAddress" $
+  include "ray-cluster.gcsName" $
+  include "ray-cluster.addressOf" (dict "ctx" $ "name" $service)
   include "ray-cluster.externalName" $
   include "ray-cluster.serveName" $
   include "ray-cluster.serviceAccountName" $
   include "ray-cluster.tenantName" $
+  include "ray-cluster.redisName" $
+  include "ray-cluster.cleanupName" $
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}
@@ -63,6 +67,11 @@ group's name (30 by the schema), which leaves 16.
 {{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "worker-%s" .group)) -}}
 {{- end -}}
 
+{{/* The Service that workers find the GCS by, and the claim of a GCS that keeps its state itself. */}}
+{{- define "ray-cluster.gcsName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "gcs") -}}
+{{- end -}}
+
 {{/*
 The HorizontalPodAutoscaler that KEDA makes for a group. Its own name for it may be longer than a label, which KEDA refuses;
 the name of the chart's, and Helm could not make that one again while KEDA's is still there.
@@ -72,11 +81,15 @@ the name of the chart's, and Helm could not make that one again while KEDA's is 
 {{- end -}}
 
 {{/*
-Address of the head as workers and clients use it, fully qualified: for a short name Ray's gRPC resolver sends AAAA queries
+Address of the head as clients use it, fully qualified: for a short name Ray's gRPC resolver sends AAAA queries
 upstream, and where upstream DNS is slow or absent workers hang for minutes before they reach the head.
 */}}
 {{- define "ray-cluster.headAddress" -}}
-{{- printf "%s.%s.svc.%s" (include "ray-cluster.headName" .) .Release.Namespace .Values.clusterDomain -}}
+{{- include "ray-cluster.addressOf" (dict "ctx" . "name" (include "ray-cluster.headName" .)) -}}
+{{- end -}}
+
+{{- define "ray-cluster.addressOf" -}}
+{{- printf "%s.%s.svc.%s" .name .ctx.Release.Namespace .ctx.Values.clusterDomain -}}
 {{- end -}}
 
 {{/* The Service for clients outside of the Kubernetes cluster. */}}
@@ -99,4 +112,14 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{/* The tenant's ResourceQuota and LimitRange. */}}
 {{- define "ray-cluster.tenantName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "tenant") -}}
+{{- end -}}
+
+{{/* The Secret that the chart makes of a password. */}}
+{{- define "ray-cluster.redisName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "redis") -}}
+{{- end -}}
+
+{{/* What an uninstall needs to remove a cluster's keys. */}}
+{{- define "ray-cluster.cleanupName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "redis-cleanup") -}}
 {{- end -}}

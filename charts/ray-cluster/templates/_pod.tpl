@@ -45,7 +45,7 @@ spec:
 # Ray does not talk to the Kubernetes API, and jobs run users' code: a token only for who asks for it.
 automountServiceAccountToken: {{ .ctx.Values.serviceAccount.automount }}
 enableServiceLinks: false
-restartPolicy: Always
+restartPolicy: {{ .restartPolicy | default "Always" }}
 {{- with default (include "ray-cluster.serviceAccountName" .ctx) .values.serviceAccountName }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
@@ -124,7 +124,12 @@ It has the head's resources, so that it adds nothing to what the pod requests.
 - name: ray-{{ .component }}
   image: {{ include "ray-cluster.image" . | quote }}
   imagePullPolicy: {{ (include "ray-cluster.imageOf" . | fromJson).pullPolicy }}
-  command: [ray, start]
+  command:
+    {{- with include "ray-cluster.waitForOldHead" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    - ray
+    - start
   args:
     {{- include "ray-cluster.ray.args" . | trim | nindent 4 }}
   env:
@@ -160,6 +165,9 @@ It has the head's resources, so that it adds nothing to what the pod requests.
     {{- if .values.objectSpilling.enabled }}
     - name: object-spilling
       mountPath: {{ include "ray-cluster.ray.spillingDirectory" . }}
+    {{- end }}
+    {{- if eq .component "head" }}
+    {{- include "ray-cluster.storageMounts" .ctx | nindent 4 }}
     {{- end }}
     {{- with .values.volumeMounts }}
     {{- toYaml . | nindent 4 }}
@@ -228,6 +236,26 @@ that the store has no room for unless these have a volume of their own.
   {{- toYaml (default (dict "emptyDir" (dict "sizeLimit" .sizeLimit)) .volume) | nindent 2 }}
 {{- end }}
 {{- end }}
+{{- if eq .component "head" }}
+{{ include "ray-cluster.storageVolumes" .ctx }}
+{{- end }}
+{{- end -}}
+
+{{/* A claim; "values" says what for. null asks for the cluster's default class, an empty text for a volume without any. */}}
+{{- define "ray-cluster.claim" -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  {{- include "ray-cluster.metadata" (merge (pick .values "labels" "annotations") .) | nindent 2 }}
+spec:
+  accessModes:
+    {{- toYaml .values.accessModes | nindent 4 }}
+  {{- if not (kindIs "invalid" .values.storageClass) }}
+  storageClassName: {{ .values.storageClass | quote }}
+  {{- end }}
+  resources:
+    requests:
+      storage: {{ .values.size }}
 {{- end -}}
 
 {{/* A disruption budget for the pods of a node's component and group. Kubernetes takes one of the two numbers. */}}

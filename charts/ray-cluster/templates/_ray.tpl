@@ -31,6 +31,7 @@ agentHealth: 2.53.0
 drainOnSigterm: 2.57.0
 labelList: 2.45.0
 redisUsername: 2.41.0
+rocksdb: 2.57.0
 spillingDirectory: 2.45.0
 {{- end -}}
 
@@ -120,12 +121,12 @@ redis-username: {{ . | quote }}
 {{/* `ray start` takes the password from this flag only and reads no environment variable for it. The pod spec holds just the
      reference. Inside the head's container Ray hands the password on in the arguments of its own processes (gcs_server,
      raylet), so it is visible to whatever runs there, jobs included, and no setting of the chart could change that. */ -}}
-{{- if .ctx.Values.gcsFaultTolerance.redis.existingSecret }}
+{{- if include "ray-cluster.redisSecretName" .ctx }}
 redis-password: $(RAY_REDIS_PASSWORD)
 {{- end }}
 {{- end }}
 {{- else }}
-address: {{ printf "%s:%v" (include "ray-cluster.headAddress" .ctx) .ctx.Values.ports.gcs }}
+address: {{ printf "%s:%v" (include "ray-cluster.addressOf" (dict "ctx" .ctx "name" (include "ray-cluster.gcsName" .ctx))) .ctx.Values.ports.gcs }}
 {{- end }}
 {{- end -}}
 
@@ -222,21 +223,9 @@ worker-port-list: ports.workerMin
 {{- end }}
 {{- end }}
 {{- $faultTolerance := .ctx.Values.gcsFaultTolerance }}
-{{- if eq $faultTolerance.mode "redis" }}
+{{- if ne $faultTolerance.mode "none" }}
 {{- if eq .component "head" }}
-- name: RAY_REDIS_ADDRESS
-  value: {{ $faultTolerance.redis.address | quote }}
-# Ray's own default is one namespace for everybody. The dot cannot be part of a Kubernetes namespace's name, so that no two
-# releases of any two namespaces get the same one.
-- name: RAY_external_storage_namespace
-  value: {{ default (printf "%s.%s" .ctx.Release.Namespace (include "ray-cluster.fullname" .ctx)) $faultTolerance.redis.storageNamespace | quote }}
-{{- with $faultTolerance.redis.existingSecret }}
-- name: RAY_REDIS_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $faultTolerance.redis.existingSecretPasswordKey | quote }}
-{{- end }}
+{{ include "ray-cluster.storageEnv" .ctx }}
 {{- else }}
 - name: RAY_gcs_rpc_server_reconnect_timeout_s
   value: {{ int $faultTolerance.workerReconnectTimeoutSeconds | quote }}
@@ -253,7 +242,11 @@ RAY_CLOUD_INSTANCE_ID: ""
 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: worker.drain.timeoutSeconds
 RAY_NODE_TYPE_NAME: ""
 RAY_REDIS_ADDRESS: gcsFaultTolerance.redis.address
+RAY_REDIS_CA_CERT: gcsFaultTolerance.redis.tls.caKey
+RAY_REDIS_CLIENT_CERT: gcsFaultTolerance.redis.tls.certKey
+RAY_REDIS_CLIENT_KEY: gcsFaultTolerance.redis.tls.keyKey
 RAY_REDIS_PASSWORD: gcsFaultTolerance.redis.existingSecret
+RAY_REDIS_SERVER_NAME: gcsFaultTolerance.redis.tls.serverName
 RAY_ROTATION_BACKUP_COUNT: logRotation.backupCount
 RAY_ROTATION_MAX_BYTES: logRotation.maxSize
 RAY_SERVE_DEFAULT_HTTP_HOST: serve.enabled
@@ -261,6 +254,8 @@ RAY_USAGE_STATS_ENABLED: usageStats.enabled
 RAY_USAGE_STATS_REPORT_URL: usageStats.enabled
 RAY_external_storage_namespace: gcsFaultTolerance.redis.storageNamespace
 RAY_gcs_rpc_server_reconnect_timeout_s: gcsFaultTolerance.workerReconnectTimeoutSeconds
+RAY_gcs_storage: gcsFaultTolerance.mode
+RAY_gcs_storage_path: ""
 {{- range $key, $name := include "ray-cluster.ray.historyEnv" . | fromYaml }}
 {{ $name }}: head.history.{{ $key }}
 {{- end }}

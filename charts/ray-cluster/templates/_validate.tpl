@@ -20,7 +20,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" "gcsFaultTolerance.redis.username" "feature" "redisUsername") }}
 {{- end }}
 {{ include "ray-cluster.validate.ports" .Values.ports }}
-{{ include "ray-cluster.validate.faultTolerance" .Values.gcsFaultTolerance }}
+{{ include "ray-cluster.validate.faultTolerance" . }}
 {{ include "ray-cluster.validate.cpus" (dict "head" .Values.head "groups" $groups) }}
 {{ include "ray-cluster.validate.serve" (dict "ctx" $ "groups" $groups) }}
 {{ include "ray-cluster.validate.routes" .Values }}
@@ -117,19 +117,45 @@ ports.{{ $name }} is {{ $port }}, inside the range from ports.workerMin to ports
 {{- end -}}
 
 {{- define "ray-cluster.validate.faultTolerance" -}}
-{{- if eq .mode "redis" }}
-{{- if not .redis.address }}
+{{- $mode := .Values.gcsFaultTolerance.mode -}}
+{{- $redis := .Values.gcsFaultTolerance.redis -}}
+{{- if eq $mode "rocksdb" }}
+{{ include "ray-cluster.validate.needs" (dict "ctx" . "value" "gcsFaultTolerance.mode: rocksdb" "feature" "rocksdb") }}
+{{- end }}
+{{- if and (ne $mode "rocksdb") .Values.gcsFaultTolerance.rocksdb.existingClaim }}
+gcsFaultTolerance.rocksdb.existingClaim is set, but gcsFaultTolerance.mode is {{ $mode }}: write mode rocksdb, or remove it.
+{{- end }}
+{{- if eq $mode "redis" }}
+{{- if not $redis.address }}
 gcsFaultTolerance.redis.address is empty, but gcsFaultTolerance.mode is redis: write the address of your Redis, host:port or rediss://host:port.
 {{- end }}
-{{- if and .redis.username (not .redis.existingSecret) }}
+{{- if and $redis.username (not (include "ray-cluster.redisSecretName" .)) }}
 gcsFaultTolerance.redis.username is set without gcsFaultTolerance.redis.existingSecret: name the Secret that holds the user's password.
 {{- end }}
+{{- if and $redis.password $redis.existingSecret }}
+gcsFaultTolerance.redis.password and gcsFaultTolerance.redis.existingSecret are both set: remove one, better the password.
+{{- end }}
+{{ include "ray-cluster.validate.certificates" $redis }}
 {{- else }}
-{{- range $key := list "address" "username" "existingSecret" "storageNamespace" }}
-{{- if get $.redis $key }}
-gcsFaultTolerance.redis.{{ $key }} is set, but gcsFaultTolerance.mode is {{ $.mode }}: write mode redis, or remove it.
+{{- range $key := list "address" "username" "existingSecret" "password" "storageNamespace" }}
+{{- if get $redis $key }}
+gcsFaultTolerance.redis.{{ $key }} is set, but gcsFaultTolerance.mode is {{ $mode }}: write mode redis, or remove it.
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.certificates" -}}
+{{- $encrypted := hasPrefix "rediss://" .address -}}
+{{- range $key := list "existingSecret" "serverName" }}
+{{- if and (get $.tls $key) $.address (not $encrypted) }}
+gcsFaultTolerance.redis.tls.{{ $key }} is set, but gcsFaultTolerance.redis.address does not begin with rediss://: write rediss://{{ trimPrefix "redis://" $.address }}, or remove it.
+{{- end }}
+{{- end }}
+{{- if ne (empty .tls.certKey) (empty .tls.keyKey) }}
+gcsFaultTolerance.redis.tls.{{ empty .tls.certKey | ternary "keyKey is set without certKey" "certKey is set without keyKey" }}: a client has a certificate and its key, set both or none.
+{{- else if and .tls.certKey (not .tls.existingSecret) }}
+gcsFaultTolerance.redis.tls.certKey is set without gcsFaultTolerance.redis.tls.existingSecret: name the Secret that holds the certificate.
 {{- end }}
 {{- end -}}
 
@@ -264,7 +290,7 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- $_ := set $seen .name true }}
 {{- end }}
 {{- $names := dict
-      "volumes" (list "object-spilling" "ray-tmp" "shm")
+      "volumes" (list "gcs-storage" "object-spilling" "ray-tmp" "redis-certificates" "shm")
       "sidecars" (list "ray-head" "ray-worker" "remove-old-sessions")
       "initContainers" (list "ray-head" "ray-worker" "remove-old-sessions")
       "extraPorts" (list "agent" "client" "dashboard" "gcs-server" "metrics" "serve") -}}
@@ -278,6 +304,8 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- $mounts := dict
       "/dev/shm" (printf "%s.objectStoreMemory" .path)
       "/tmp/ray" "head.persistence"
+      (include "ray-cluster.certificatesDirectory" .) "gcsFaultTolerance.redis.tls"
+      (include "ray-cluster.storageDirectory" .) "gcsFaultTolerance.rocksdb"
       (include "ray-cluster.ray.spillingDirectory" .) (printf "%s.objectSpilling" .path) -}}
 {{- range $mount := .values.volumeMounts }}
 {{- with get $mounts (trimSuffix "/" $mount.mountPath) }}

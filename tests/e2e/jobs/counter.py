@@ -1,6 +1,7 @@
 """A detached actor that counts: `counter.py start` makes it count to 3, `counter.py ask` asks.
 
-Prints the count, or 'gone' if there is no such actor.
+`counter.py finish` tells it that others may finish. Prints the count, or 'gone' if there is no such
+actor.
 """
 
 import sys
@@ -13,11 +14,20 @@ class Counter:
 
     def __init__(self) -> None:
         self.count = 0
+        self.finished = False
 
     def increment(self) -> int:
         """The next number."""
         self.count += 1
         return self.count
+
+    def finish(self) -> None:
+        """Let others finish."""
+        self.finished = True
+
+    def is_finished(self) -> bool:
+        """Whether they may."""
+        return self.finished
 
 
 def main(command: str) -> None:
@@ -30,7 +40,10 @@ def main(command: str) -> None:
         print(ray.get([counter.increment.remote() for _ in range(3)])[-1])
         return
     try:
-        print(ray.get(ray.get_actor("counter").increment.remote()) - 1)
+        counter = ray.get_actor("counter")
+        if command == "finish":
+            ray.get(counter.finish.remote())
+        print(ray.get(counter.increment.remote()) - 1)
     except ValueError:  # Ray's answer for a name that nobody has
         print("gone")
 
