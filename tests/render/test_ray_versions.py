@@ -108,7 +108,7 @@ def test_node_that_receives_requests_goes_on_before_it_drains() -> None:
         OLDEST_RAY, serve={"enabled": True, "preStopSleepSeconds": 7}, worker={"serveProxy": True}
     )
     assert hook(worker(objects))[5:] == ["7", "240"]
-    assert container(head(objects))["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    assert container(head(objects))["lifecycle"]["preStop"]["exec"]["command"][-1] == "7"
 
 
 def test_other_hooks_of_the_user_stay_beside_the_drain() -> None:
@@ -148,6 +148,12 @@ REDIS = {"address": "redis:6379", "username": "ray", "existingSecret": "redis"}
             {"gcsFaultTolerance": {"mode": "redis", "redis": REDIS}},
             "2.41.0",
             OLDEST_RAY,
+        ),
+        (
+            "gcsFaultTolerance.mode: rocksdb",
+            {"gcsFaultTolerance": {"mode": "rocksdb"}},
+            "2.57.0",
+            "2.56.1",
         ),
     ],
 )
