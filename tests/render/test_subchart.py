@@ -59,4 +59,4 @@ def test_global_values_of_others_do_no_harm(parent: Path, helm: str) -> None:
 def test_default_group_can_be_removed_from_outside(parent: Path, helm: str) -> None:
     values: Object = {"ray-cluster": {"workerGroups": {"default": None, "web": {}}}}
     names = {name for _, name in inventory(rendered(parent, values, helm))}
-    assert names == {"ray-ray-cluster-head", "ray-ray-cluster-worker-web"}
+    assert names == {"ray-ray-cluster-gcs", "ray-ray-cluster-head", "ray-ray-cluster-worker-web"}

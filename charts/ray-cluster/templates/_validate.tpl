@@ -33,7 +33,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.tenant" . }}
 {{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
-{{- $node := dict "ctx" $ "path" (printf "workerGroups.%s" $name) "values" $group }}
+{{- $node := dict "ctx" $ "component" "worker" "path" (printf "workerGroups.%s" $name) "values" $group }}
 {{ include "ray-cluster.validate.node" $node }}
 {{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.autoscaling." $node.path) "values" $group.autoscaling) }}
 {{ include "ray-cluster.validate.autoscaling" $node }}
