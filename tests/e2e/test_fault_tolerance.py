@@ -5,6 +5,7 @@ import subprocess
 import time
 import urllib.error
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -381,6 +382,22 @@ def test_uninstall_removes_the_releases_keys_and_no_others(
     assert f"Removed the keys {own}@*" in said
     assert set(redis.command(testbed, namespace, "KEYS", "*")) == others
     assert hook_objects(release) == []
+
+
+@pytest.mark.scenario("head.cleanup")
+def test_head_and_uninstall_show_their_certificate_to_a_redis_that_asks(
+    install: Install, testbed: Cluster, namespace: str, api: client.ApiClient, tmp_path: Path
+) -> None:
+    redis.add_password(api, namespace)
+    certificates = redis.add_certificates(api, namespace, tmp_path)
+    redis.start(testbed, namespace, certificates=certificates)
+    tls = {"existingSecret": certificates, "certKey": "tls.crt", "keyKey": "tls.key"}
+    release = install(values(redis.fault_tolerance(address="rediss://redis:6379", tls=tls)))
+    assert len(release.wait_for_workers()) == 2
+
+    said, _ = uninstall(release)
+
+    assert f"Removed the keys RAY{namespace}.ray-ray-cluster@*" in said
 
 
 @pytest.mark.scenario("head.cleanup-redis-gone")
