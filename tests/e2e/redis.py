@@ -1,5 +1,6 @@
 """The Redis of examples/redis.yaml, and what is in it."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -7,6 +8,7 @@ from kubernetes import client, utils
 
 from harness.cluster import Cluster
 from harness.paths import ROOT
+from harness.process import run
 
 PASSWORD = "only-for-tests"  # noqa: S105
 _KEY = "redis-password"
@@ -23,22 +25,58 @@ def add_password(api: client.ApiClient, namespace: str, password: str = PASSWORD
     utils.create_from_dict(api, secret, namespace=namespace)
 
 
-def start(testbed: Cluster, namespace: str, *, lasting: bool = True) -> None:
-    """Apply the example and wait until it is ready; without `lasting` it writes nothing to disk."""
+def start(
+    testbed: Cluster, namespace: str, *, lasting: bool = True, certificates: str | None = None
+) -> None:
+    """Apply the example and wait until it is ready.
+
+    Without `lasting` it writes nothing to disk. With the name of a Secret in `certificates` it
+    speaks TLS alone, and to nobody who has no certificate.
+    """
     objects = list(yaml.safe_load_all((ROOT / "examples" / "redis.yaml").read_text()))
+    (spec,) = (obj["spec"] for obj in objects if obj["kind"] == "StatefulSet")
+    (container,) = spec["template"]["spec"]["containers"]
+    volumes = spec["template"]["spec"]["volumes"] = []
     if not lasting:
-        (spec,) = (obj["spec"] for obj in objects if obj["kind"] == "StatefulSet")
         del spec["volumeClaimTemplates"]
-        spec["template"]["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
-        arguments = spec["template"]["spec"]["containers"][0]["args"]
-        arguments[arguments.index("yes")] = "no"
-        arguments += ["--save", ""]
+        volumes.append({"name": "data", "emptyDir": {}})
+        container["args"][container["args"].index("yes")] = "no"
+        container["args"] += ["--save", ""]
+    if certificates:
+        volumes.append({"name": "certificates", "secret": {"secretName": certificates}})
+        container["volumeMounts"].append({"name": "certificates", "mountPath": "/certificates"})
+        container["args"] += [
+            "--port", "0", "--tls-port", "6379", "--tls-ca-cert-file", "/certificates/ca.crt",
+            "--tls-cert-file", "/certificates/tls.crt", "--tls-key-file", "/certificates/tls.key",
+        ]  # fmt: skip
     testbed.kubectl(
         "apply", f"--namespace={namespace}", "-f", "-", stdin=yaml.safe_dump_all(objects)
     )
     testbed.kubectl(
         "rollout", "status", f"--namespace={namespace}", "statefulset/redis", "--timeout=120s"
     )
+
+
+def add_certificates(api: client.ApiClient, namespace: str, folder: Path) -> str:
+    """A Secret with a certificate that is authority, server and client; returns its name."""
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    run(
+        ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2",
+         "-subj", "/CN=redis", "-addext", "subjectAltName=DNS:redis",
+         "-keyout", key, "-out", certificate]
+    )  # fmt: skip
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "certificates"},
+        "stringData": {
+            "ca.crt": certificate.read_text(),
+            "tls.crt": certificate.read_text(),
+            "tls.key": key.read_text(),
+        },
+    }
+    utils.create_from_dict(api, secret, namespace=namespace)
+    return "certificates"
 
 
 def remove(testbed: Cluster, namespace: str) -> None:

@@ -27,7 +27,8 @@ from .objects import (
 )
 
 HEAD, WORKER = "ray-ray-cluster-head", "ray-ray-cluster-worker-default"
-ADDRESS = f"{HEAD}.ray.svc.cluster.local:6380"
+GCS, CLEANUP = "ray-ray-cluster-gcs", "ray-ray-cluster-redis-cleanup"
+ADDRESS = f"{GCS}.ray.svc.cluster.local:6380"
 
 NAMES = "every name begins with the release's, so that tenants in one namespace do not meet"
 LABELS = "Kubernetes' standard labels take the place of private ones"
@@ -59,7 +60,7 @@ FIELDS: list[tuple[str, Any, Any, str]] = [
         VERSION,
     ),
     ("head.container.imagePullPolicy", "Always", SAME, ""),
-    ("head.container.command", ["/bin/bash", "-c", "--"], ["ray", "start"], SHELL),
+    ("head.becomes", ["/bin/bash", "-c", "--"], ["ray", "start"], SHELL),
     ("head.flags.head", "", SAME, ""),
     ("head.flags.block", "", SAME, ""),
     ("head.flags.port", "6380", SAME, ""),
@@ -107,14 +108,15 @@ FIELDS: list[tuple[str, Any, Any, str]] = [
         VERSION,
     ),
     ("worker.container.imagePullPolicy", "Always", SAME, ""),
-    ("worker.container.command", ["/bin/bash", "-c", "--"], ["ray", "start"], SHELL),
+    ("worker.becomes", ["/bin/bash", "-c", "--"], ["ray", "start"], SHELL),
     ("worker.flags.block", "", SAME, ""),
     ("worker.flags.num-cpus", "$MY_CPU_REQUEST", "$(CPU_REQUEST)", EXPANDED),
     (
         "worker.flags.address",
         "service-ray-cluster:6380",
         ADDRESS,
-        "a short name is looked up upstream first, where workers may hang for minutes",
+        "a short name is looked up upstream first, where workers may hang for minutes, and a "
+        "headless one leads to a head that is gone for half a minute",
     ),
     ("worker.flags.object-manager-port", "8076", SAME, ""),
     ("worker.flags.node-manager-port", "8077", SAME, ""),
@@ -153,11 +155,15 @@ ADDED_FLAGS = {
 }
 ADDED_OBJECTS = {
     ("PodDisruptionBudget", WORKER): "the drain of a Kubernetes node takes one worker at a time",
+    ("Service", GCS): "workers find the head by an address that outlives its pod",
+    ("Service", CLEANUP): "an uninstall waits for the head to leave before it removes its keys",
+    ("Job", CLEANUP): "an uninstall leaves no keys in the Redis",
 }
 
 
 def node(deployment: Object) -> Object:
     """A Deployment in the terms of FIELDS."""
+    command = container(deployment)["command"]
     return {
         "name": deployment["metadata"]["name"],
         "labels": deployment["metadata"]["labels"],
@@ -165,6 +171,8 @@ def node(deployment: Object) -> Object:
         "spec": deployment["spec"],
         "pod": pod(deployment),
         "container": container(deployment),
+        # A head with fault tolerance waits first until the one that it replaces is gone.
+        "becomes": command[command.index("--") + 1 :] if "--" in command else command,
         "flags": flags(deployment),
         "env": env(deployment),
         "cpuRequest": env(deployment)["CPU_REQUEST"]["resourceFieldRef"]["resource"],
