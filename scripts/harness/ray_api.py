@@ -107,21 +107,29 @@ def wait(url: str, job: str, *, timeout: float = 300) -> str:
     `timeout` is in seconds. Raises JobError with the log if the job does not succeed in time; it is
     stopped then.
     """
-    deadline = time.monotonic() + timeout
-    while True:
-        details = call(f"{url}/api/jobs/{job}")
-        if details["status"] in _ENDED:
-            break
-        if time.monotonic() > deadline:
-            stop(url, job)
-            break
-        time.sleep(0.3)
+    details = ended(url, job, timeout=timeout)
     log = logs(url, job)
     if details["status"] != "SUCCEEDED":
         raise JobError(
             f"The job {details['entrypoint']!r} is {details['status']}: {details['message']}\n{log}"
         )
     return log
+
+
+def ended(url: str, job: str, *, timeout: float = 300) -> dict[str, Any]:
+    """Wait for the end of `job` and return what the Jobs API knows of it, its 'status' for one.
+
+    `timeout` is in seconds; when it is over the job is stopped.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        details: dict[str, Any] = call(f"{url}/api/jobs/{job}")
+        if details["status"] in _ENDED:
+            return details
+        if time.monotonic() > deadline:
+            stop(url, job)
+            return details
+        time.sleep(0.3)
 
 
 def logs(url: str, job: str) -> str:

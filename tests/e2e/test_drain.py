@@ -195,12 +195,14 @@ def last_words(url: str, job: str) -> str:
 
 @pytest.mark.scenario("drain.actor")
 def test_actor_and_driver_on_a_leaving_worker_finish(install: Callable[..., Release]) -> None:
-    """Within the drain time: an actor its call, and a job the script that it runs on the worker."""
+    """Within the drain time an actor finishes its call, and so does a job's driver on the worker.
+
+    The log of such a driver goes with its worker; that it succeeded is known.
+    """
     release = install(
         small(numCpus=5, autoscaling={"enabled": False}, drain={"timeoutSeconds": 240})
     )
     release.wait_for_workers()
-    (worker,) = release.pod_names("worker")
     with release.dashboard() as url:
         actor = ray_api.submit(url, JOBS / "held.py", "30")
         driver = ray_api.submit(url, JOBS / "held.py", "30", num_cpus=1)
@@ -208,7 +210,7 @@ def test_actor_and_driver_on_a_leaving_worker_finish(install: Callable[..., Rele
             wait_for_log(url, job, "busy\n")
         delete(release)
         for job in (actor, driver):
-            assert ray_api.wait(url, job).splitlines()[-1] == f"2 {worker}"
+            assert ray_api.ended(url, job)["status"] == "SUCCEEDED"
     wait_until_gone(release, "worker")
 
 
@@ -224,11 +226,16 @@ def test_fates_of_what_is_not_done_in_time(install: Callable[..., Release]) -> N
         job = ray_api.submit(url, JOBS / "fates.py", "45")
         wait_for_log(url, job, "ready\n")
         delete(release)
+        wait_until_gone(release, "worker")
+        (head,) = release.pod_names("head")
+        release.cluster.kubectl("exec", f"--namespace={release.namespace}", head, "--",
+                                "touch", "/tmp/go")  # fmt: skip  # noqa: S108
         fates = json.loads(ray_api.wait(url, job).splitlines()[-1])
         (replacement,) = release.pod_names("worker")
+    # Whichever Ray notices first.
+    assert fates.pop("task without retries") in {"WorkerCrashedError", "NodeDiedError"}
     assert fates == {
         "task": replacement,
-        "task without retries": "WorkerCrashedError",
         "object": replacement,
         "object that the driver has read": worker,
         "object put by a task": "OwnerDiedError",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from harness.helm import TemplateError, template
+from harness.paths import CHART
 
 Object = dict[str, Any]
 
@@ -72,6 +73,14 @@ def container(deployment: Object) -> Object:
     first: Object = pod(deployment)["containers"][0]
     assert first["name"] in {"ray-head", "ray-worker"}
     return first
+
+
+def command(deployment: Object) -> list[str]:
+    """The Ray container's command, with `ray` in place of the lines of Python that run it."""
+    words: list[str] = container(deployment)["command"]
+    at = words.index((CHART / "files/ray.py").read_text())
+    assert words[at - 2 : at] == ["python", "-c"]
+    return [*words[: at - 2], "ray", *words[at + 1 :]]
 
 
 def flags(deployment: Object) -> dict[str, str]:

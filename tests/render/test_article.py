@@ -14,6 +14,7 @@ from harness.paths import ROOT
 
 from .objects import (
     Object,
+    command,
     container,
     env,
     find,
@@ -163,7 +164,7 @@ ADDED_OBJECTS = {
 
 def node(deployment: Object) -> Object:
     """A Deployment in the terms of FIELDS."""
-    command = container(deployment)["command"]
+    words = command(deployment)
     return {
         "name": deployment["metadata"]["name"],
         "labels": deployment["metadata"]["labels"],
@@ -172,7 +173,7 @@ def node(deployment: Object) -> Object:
         "pod": pod(deployment),
         "container": container(deployment),
         # A head with fault tolerance waits first until the one that it replaces is gone.
-        "becomes": command[command.index("--") + 1 :] if "--" in command else command,
+        "becomes": words[words.index("--") + 1 :] if "--" in words else words,
         "flags": flags(deployment),
         "env": env(deployment),
         "cpuRequest": env(deployment)["CPU_REQUEST"]["resourceFieldRef"]["resource"],

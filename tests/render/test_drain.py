@@ -1,5 +1,10 @@
 """How nodes leave: hooks, drain times, and the grace periods that have room for them."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from harness.helm import template
@@ -55,3 +60,31 @@ def test_worker_drains_without_a_hook(defaults: list[Object]) -> None:
 def test_users_hook_replaces_the_heads() -> None:
     mine = {"sleep": {"seconds": 1}}
     assert pre_stop(head(template({"head": {"lifecycle": {"preStop": mine}}}))) == mine
+
+
+def test_node_that_is_still_loading_ray_ends_on_sigterm(tmp_path: Path) -> None:
+    """The first process of a container would not notice the signal without a handler."""
+    (tmp_path / "ray").mkdir()
+    loading = "import sys, time\nprint('loading', *sys.argv, flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "ray" / "__init__.py").write_text(loading)
+    script = (CHART / "files/ray.py").read_text()
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "start", "--block"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading -c start --block\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+
+
+def test_users_modules_in_the_working_directory_are_not_taken_for_rays(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("print('mine')")
+    script = (CHART / "files/ray.py").read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+    assert "No module named 'ray'" in done.stderr

@@ -18,6 +18,7 @@ from harness.paths import CHART
 
 from .objects import (
     Object,
+    command,
     container,
     deployments,
     env,
@@ -186,16 +187,16 @@ def test_workers_have_no_part_in_the_storage() -> None:
 
 def test_without_fault_tolerance_nobody_waits(defaults: list[Object]) -> None:
     for deployment in deployments(defaults):
-        assert container(deployment)["command"] == ["ray", "start"]
+        assert command(deployment) == ["ray", "start"]
 
 
 @pytest.mark.parametrize("objects", [redis(), rocksdb()], ids=["redis", "rocksdb"])
 def test_only_the_head_waits_before_it_is_ray(objects: list[Object]) -> None:
-    assert container(worker(objects))["command"] == ["ray", "start"]
-    command = container(head(objects))["command"]
-    assert command[:2] == ["python", "-c"]
-    assert command[-3:] == ["--", "ray", "start"]
-    assert "ray-ray-cluster-head.ray.svc.cluster.local." in command
+    assert command(worker(objects)) == ["ray", "start"]
+    words = command(head(objects))
+    assert words[:2] == ["python", "-c"]
+    assert words[-3:] == ["--", "ray", "start"]
+    assert "ray-ray-cluster-head.ray.svc.cluster.local." in words
 
 
 def test_head_waits_longer_than_a_head_may_take_to_leave() -> None:

@@ -8,6 +8,7 @@ from harness.helm import template
 
 from .objects import (
     Object,
+    command,
     container,
     env,
     find,
@@ -53,7 +54,7 @@ def test_changed_port_reaches_ray_service_and_workers() -> None:
 
 
 def test_ray_start_is_process_one_without_a_shell(defaults: list[Object]) -> None:
-    assert container(head(defaults))["command"] == ["ray", "start"]
+    assert command(head(defaults)) == ["ray", "start"]
     assert {"head", "block"} <= set(flags(head(defaults)))
 
 

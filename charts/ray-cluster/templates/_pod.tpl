@@ -128,7 +128,9 @@ It has the head's resources, so that it adds nothing to what the pod requests.
     {{- with include "ray-cluster.waitForOldHead" . }}
     {{- . | nindent 4 }}
     {{- end }}
-    - ray
+    - python
+    - -c
+    - {{ .ctx.Files.Get "files/ray.py" | quote }}
     - start
   args:
     {{- include "ray-cluster.ray.args" . | trim | nindent 4 }}

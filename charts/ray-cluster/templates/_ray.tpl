@@ -16,8 +16,8 @@ nowhere else.
   $node := dict "ctx" $ "component" "head" "values" .Values.head
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
 
-Kubernetes starts `ray start --block` itself, without a shell: so it is process 1 and receives SIGTERM. $(NAME) in an argument
-is expanded by Kubernetes.
+Kubernetes starts `ray start --block` itself, without a shell: so it is process 1 and receives SIGTERM (files/ray.py says why that
+takes a few lines of Python). $(NAME) in an argument is expanded by Kubernetes.
 */}}
 
 {{/* The oldest supported Ray, which the scenarios run as well as the newest. */}}

@@ -1,13 +1,14 @@
 """What becomes of the things on a worker that has to go before they are done: `fates.py SECONDS`.
 
-Prints 'ready' once everything is on the only worker there is, waits until that worker is gone, and
-prints the fates as JSON, each a pod's name, a number or the name of an error.
+Prints 'ready' once everything is on the only worker there is, waits until it is told by /tmp/go
+that this worker is gone, and prints the fates as JSON: a pod's name, a number or an error's name.
 """
 
 import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -61,7 +62,6 @@ def fate(look: Any) -> Any:
 def main(seconds: str) -> None:
     """Run the job."""
     ray.init(namespace="fates")
-    (worker,) = (node for node in ray.nodes() if node["Resources"].get("CPU"))
     kinds: dict[str, dict[str, Any]] = {
         "actor": {},
         "actor with restarts": {"max_restarts": 1},
@@ -83,7 +83,7 @@ def main(seconds: str) -> None:
     print("ready", flush=True)
 
     deadline = time.monotonic() + LIMIT_SECONDS
-    while any(node["Alive"] for node in ray.nodes() if node["NodeID"] == worker["NodeID"]):
+    while not Path("/tmp/go").exists():  # noqa: S108
         assert time.monotonic() < deadline, "the worker is still there"
         time.sleep(0.5)
     fates = {

@@ -1,4 +1,4 @@
-"""An actor that is busy: `held.py SECONDS`; prints 'busy', then the count and the pod it was in."""
+"""An actor that is busy: `held.py SECONDS`; prints 'busy', and fails if it does not go on."""
 
 import os
 import sys
@@ -24,10 +24,10 @@ def main(seconds: str) -> None:
     """Run the job."""
     ray.init()
     actor = ray.remote(num_cpus=1)(Counter).remote()
-    ray.get(actor.increment.remote(0))
+    _, pod = ray.get(actor.increment.remote(0))
     answer = actor.increment.remote(float(seconds))
     print("busy", flush=True)
-    print(*ray.get(answer), flush=True)
+    assert ray.get(answer) == (2, pod)
 
 
 if __name__ == "__main__":
