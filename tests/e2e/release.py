@@ -114,6 +114,16 @@ def wait_until(
     return seen
 
 
+def wait_for_log(url: str, job: str, text: str, *, timeout: float = READY_TIMEOUT_SECONDS) -> None:
+    """Wait until `job` has printed `text`; `timeout` is in seconds."""
+    wait_until(
+        f"{text!r} in the log of {job}",
+        lambda: ray_api.logs(url, job),
+        lambda log: text in log,
+        timeout=timeout,
+    )
+
+
 @dataclass(frozen=True)
 class Release:
     """An installed release of the chart."""

@@ -12,7 +12,7 @@ from kubernetes import client
 
 from harness import ray_api
 
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_for_log, wait_until
 
 SLEEPERS = JOBS / "sleepers.py"
 TASKS = 40
@@ -131,16 +131,6 @@ def wait_for_tasks(url: str, workers: int, number: int = 0) -> None:
         f"{number} tasks on {workers} workers",
         lambda: [task["node_id"] for task in ray_api.running_tasks(url)],
         lambda nodes: len(set(nodes)) == workers and len(nodes) >= number,
-        timeout=READY_TIMEOUT_SECONDS,
-    )
-
-
-def wait_for_log(url: str, job: str, line: str) -> None:
-    """Wait until `job` has printed `line`."""
-    wait_until(
-        repr(line),
-        lambda: ray_api.logs(url, job),
-        lambda log: log.endswith(line),
         timeout=READY_TIMEOUT_SECONDS,
     )
 

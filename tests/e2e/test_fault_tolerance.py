@@ -18,7 +18,7 @@ from harness.process import run
 from harness.tools import tool
 
 from . import redis
-from .release import JOBS, Release, small, wait_until
+from .release import JOBS, Release, small, wait_for_log, wait_until
 
 COUNTER = JOBS / "counter.py"
 SURVIVOR = JOBS / "survivor.py"
@@ -94,16 +94,6 @@ def status(url: str, job: str) -> str:
         return "unknown" if error.code == 404 else f"error {error.code}"
     except OSError as error:
         return str(error)
-
-
-def wait_for_log(url: str, job: str, text: str) -> None:
-    """Wait until `job` has printed `text`."""
-    wait_until(
-        f"{text!r} in the log of {job}",
-        lambda: ray_api.call(f"{url}/api/jobs/{job}/logs")["logs"],
-        lambda log: text in log,
-        timeout=RECOVERY_TIMEOUT_SECONDS,
-    )
 
 
 def last_word(release: Release, *arguments: str) -> str:

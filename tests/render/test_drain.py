@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.helm import template
 from harness.paths import CHART
 
@@ -62,27 +64,74 @@ def test_users_hook_replaces_the_heads() -> None:
     assert pre_stop(head(template({"head": {"lifecycle": {"preStop": mine}}}))) == mine
 
 
-def test_node_that_is_still_loading_ray_ends_on_sigterm(tmp_path: Path) -> None:
-    """The first process of a container would not notice the signal without a handler."""
-    (tmp_path / "ray").mkdir()
-    loading = "import sys, time\nprint('loading', *sys.argv, flush=True)\ntime.sleep(60)\n"
-    (tmp_path / "ray" / "__init__.py").write_text(loading)
+def start_ray(folder: Path, program: str) -> subprocess.Popen[str]:
+    """Run the lines that start Ray, with a Ray that is this program."""
+    scripts = folder / "ray" / "scripts"
+    scripts.mkdir(parents=True)
+    (scripts / "scripts.py").write_text(program)
     script = (CHART / "files/ray.py").read_text()
-    with subprocess.Popen(
+    # Neither a real Ray of this machine nor anybody's patience is touched.
+    script = script.replace("/tmp/ray/", f"{folder}/").replace("_SECONDS = 10", "_SECONDS = 1")  # noqa: S108
+    return subprocess.Popen(
         [sys.executable, "-c", script, "start", "--block"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(folder)},
         stdout=subprocess.PIPE,
         text=True,
-    ) as process:
+    )
+
+
+LOADING = """
+import sys, time
+print("loading", flush=True)
+time.sleep(60)
+def main(): pass
+"""
+# It hears no signal, as in a call of Ray's own that waits for a GCS.
+LOOKING_FOR_THE_GCS = """
+import signal, sys, time
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: time.sleep(60))
+    print(*sys.argv, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [(LOADING, "loading"), (LOOKING_FOR_THE_GCS, "ray start --block")],
+    ids=["loading", "looking for the GCS"],
+)
+def test_node_that_starts_ends_on_sigterm(tmp_path: Path, program: str, line: str) -> None:
+    """The first process of a container would not even notice the signal without a handler."""
+    with start_ray(tmp_path, program) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "loading -c start --block\n"
+        assert process.stdout.readline() == f"{line}\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
+def test_node_that_has_started_is_left_to_ray(tmp_path: Path) -> None:
+    drains = f"""
+import pathlib, signal, time
+def drain(*_):
+    time.sleep(3)
+    raise SystemExit(1)
+def main():
+    signal.signal(signal.SIGTERM, drain)
+    pathlib.Path("{tmp_path}/ray_current_cluster").touch()
+    print("started", flush=True)
+    time.sleep(60)
+"""
+    with start_ray(tmp_path, drains) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 1
+
+
 def test_users_modules_in_the_working_directory_are_not_taken_for_rays(tmp_path: Path) -> None:
     (tmp_path / "ray.py").write_text("print('mine')")
-    script = (CHART / "files/ray.py").read_text()
+    script = (CHART / "files/ray.py").read_text().replace("/tmp/ray/", f"{tmp_path}/")  # noqa: S108
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -1,15 +1,44 @@
-"""Runs `ray` with the arguments given, in this process, which SIGTERM ends from the beginning.
+"""Runs `ray` with the arguments given, in this process, which SIGTERM ends while Ray still starts.
 
-Nothing ends a container's first process that has not said how, and Ray says so only when all of it
-is loaded. A pod that has to go before would stay for its whole grace period, and take tasks.
+Nothing ends a container's first process that has not said how. Ray says so when all of it is
+loaded, and hears no signal while it looks for a GCS that may be gone for good: such a pod would
+stay for its whole grace period. Once it has started, Ray drains on SIGTERM by itself.
 """
 
 import os
+import pathlib
 import signal
 import sys
+import threading
+import time
+
+STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # Ray writes it when it has started.
+PATIENCE_SECONDS = 10
+
+
+def leave() -> None:
+    """End this process, and with it the container."""
+    os._exit(128 + signal.SIGTERM)
+
+
+def leave_unless_started(signals: int) -> None:
+    """After SIGTERM give Ray a moment to start or to end, and leave if it does neither."""
+    while os.read(signals, 1)[0] != signal.SIGTERM:
+        pass
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not STARTED.exists():
+        if time.monotonic() > deadline:
+            leave()
+        time.sleep(0.2)
+
 
 sys.path[:] = filter(None, sys.path)  # not the working directory, where users' modules may lie
-signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+STARTED.unlink(missing_ok=True)
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
+signal.signal(signal.SIGTERM, lambda *_: leave())
+threading.Thread(target=leave_unless_started, args=[reader], daemon=True).start()
 
 from ray.scripts.scripts import main  # noqa: E402
 

@@ -21,6 +21,10 @@ class Counter:
         self.count += 1
         return self.count
 
+    def value(self) -> int:
+        """The number that it has come to."""
+        return self.count
+
     def finish(self) -> None:
         """Let others finish."""
         self.finished = True
@@ -43,7 +47,7 @@ def main(command: str) -> None:
         counter = ray.get_actor("counter")
         if command == "finish":
             ray.get(counter.finish.remote())
-        print(ray.get(counter.increment.remote()) - 1)
+        print(ray.get(counter.value.remote()))
     except ValueError:  # Ray's answer for a name that nobody has
         print("gone")
 

@@ -69,7 +69,9 @@ def main(seconds: str) -> None:
         "detached actor with restarts": {"name": "b", "lifetime": "detached", "max_restarts": 1},
     }
     actors = {
-        name: ray.remote(num_cpus=0, **options)(Counter).remote() for name, options in kinds.items()
+        # One that asks for no CPU may be on the head.
+        name: ray.remote(num_cpus=0.1, **options)(Counter).remote()
+        for name, options in kinds.items()
     }
     for actor in actors.values():
         assert ray.get([actor.increment.remote() for _ in range(3)])[-1] == 3
