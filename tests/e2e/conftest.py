@@ -188,3 +188,7 @@ def install(
     yield _install
     for release in installed.values():
         release.uninstall()
+    # Kubernetes looks after a namespace with pods that leave only once in half of the time that
+    # they may take, which is minutes.
+    for release in installed.values():
+        release.wait_until_gone("head", "worker")

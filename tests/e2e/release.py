@@ -25,6 +25,8 @@ READY_TIMEOUT_SECONDS = 240
 # A metrics server measures every 15 s and an autoscaler looks every 15 s (here every 5 s), each
 # perhaps twice before it acts; then a pod starts, or drains.
 SCALE_TIMEOUT_SECONDS = 240
+# Pods may take 240 s and more, but what is idle does not wait for the end of that.
+LEAVE_TIMEOUT_SECONDS = 90
 
 
 def small(**worker: Any) -> dict[str, Any]:
@@ -185,6 +187,15 @@ class Release:
         found = autoscaling.list_namespaced_horizontal_pod_autoscaler(self.namespace).items
         name = self.worker_name(group)
         return next(hpa for hpa in found if hpa.spec.scale_target_ref.name == name)
+
+    def wait_until_gone(self, *components: str) -> None:
+        """Wait until no pod of these components is on its way out."""
+        wait_until(
+            "nobody on the way out",
+            lambda: [self.leaving(component) for component in components],
+            lambda names: not any(names),
+            timeout=LEAVE_TIMEOUT_SECONDS,
+        )
 
     def utilization(self, group: str = "default") -> dict[str, int]:
         """What the autoscaler of a group saw last, in percent of the requests."""

@@ -17,8 +17,6 @@ from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_for_log, 
 SLEEPERS = JOBS / "sleepers.py"
 TASKS = 40
 CPUS = 5  # of each worker
-# Of a worker whose drain may take 240 s: that it does not wait for the end of that.
-LEAVE_TIMEOUT_SECONDS = 60
 # An autoscaler with a target that is never reached follows its lower limit.
 UNREACHABLE = {
     "type": "Resource",
@@ -112,17 +110,7 @@ def lose_no_task(release: Release, send_away: Callable[[Release], None], number:
     assert len(result["done"]) == TASKS
     # Both worked, so whoever had to leave had something to finish.
     assert before <= set(result["done"])
-    wait_until_gone(release, "worker")
-
-
-def wait_until_gone(release: Release, *components: str) -> None:
-    """Wait until no pod of these components is on its way out."""
-    wait_until(
-        "nobody on the way out",
-        lambda: [release.leaving(component) for component in components],
-        lambda names: not any(names),
-        timeout=LEAVE_TIMEOUT_SECONDS,
-    )
+    release.wait_until_gone("worker")
 
 
 def wait_for_tasks(url: str, workers: int, number: int = 0) -> None:
@@ -168,7 +156,7 @@ def test_uninstalled_release_finishes_what_it_runs(
     result = json.loads(log.splitlines()[-1])
     assert result["lost"] == []
     assert len(result["done"]) == 2 * CPUS
-    wait_until_gone(release, "head", "worker")
+    release.wait_until_gone("head", "worker")
 
 
 def last_words(url: str, job: str) -> str:
@@ -201,7 +189,7 @@ def test_actor_and_driver_on_a_leaving_worker_finish(install: Callable[..., Rele
         delete(release)
         for job in (actor, driver):
             assert ray_api.ended(url, job)["status"] == "SUCCEEDED"
-    wait_until_gone(release, "worker")
+    release.wait_until_gone("worker")
 
 
 @pytest.mark.needs(cpu=200, memory=4 * 1024)
@@ -216,7 +204,7 @@ def test_fates_of_what_is_not_done_in_time(install: Callable[..., Release]) -> N
         job = ray_api.submit(url, JOBS / "fates.py", "45")
         wait_for_log(url, job, "ready\n")
         delete(release)
-        wait_until_gone(release, "worker")
+        release.wait_until_gone("worker")
         (head,) = release.pod_names("head")
         release.cluster.kubectl("exec", f"--namespace={release.namespace}", head, "--",
                                 "touch", "/tmp/go")  # fmt: skip  # noqa: S108

@@ -17,6 +17,7 @@ import time
 import urllib.request
 from typing import Any
 
+LAST_WORDS_SECONDS = 10  # What a job does after the last of its tasks.
 NO_SUCH_NAME = 3  # the DNS answer NXDOMAIN
 SRV = 33  # Asked for by nobody else, so that no cache remembers the name of a Service that is gone.
 
@@ -52,19 +53,25 @@ def ask(port: str, path: str) -> Any:
         return json.load(answer)
 
 
-def at_work(port: str) -> bool:
-    """Whether there are workers in Ray's node table, or jobs that have not ended."""
+def workers(port: str) -> list[Any]:
+    """The workers in Ray's node table."""
     nodes = ask(port, "/api/v0/nodes?detail=1")["data"]["result"]["result"]
-    jobs = ask(port, "/api/jobs/")
-    return any(node["state"] == "ALIVE" and not node["is_head_node"] for node in nodes) or any(
-        job["type"] == "SUBMISSION" and job["status"] == "RUNNING" for job in jobs
-    )
+    return [node for node in nodes if node["state"] == "ALIVE" and not node["is_head_node"]]
+
+
+def jobs(port: str) -> list[Any]:
+    """The jobs that have not ended."""
+    submitted = [job for job in ask(port, "/api/jobs/") if job["type"] == "SUBMISSION"]
+    return [job for job in submitted if job["status"] == "RUNNING"]
 
 
 def main(domain: str, service: str, port: str, pause: str) -> None:
     """Return when this head may stop; Kubernetes waits for no longer than the grace period."""
     time.sleep(int(pause))
-    while uninstalled(domain, service) and at_work(port):
+    while uninstalled(domain, service) and workers(port):
+        time.sleep(0.5)
+    last_words = time.monotonic() + LAST_WORDS_SECONDS
+    while uninstalled(domain, service) and jobs(port) and time.monotonic() < last_words:
         time.sleep(0.5)
 
 
