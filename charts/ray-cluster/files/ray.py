@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 
-STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # Ray writes it when it has started.
+# Ray writes it when it has started.
+STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # noqa: S108
 PATIENCE_SECONDS = 10
 
 
