@@ -14,7 +14,9 @@ from harness.process import CommandError
 from .release import SCALE_TIMEOUT_SECONDS, Release, small, wait_until
 
 OFF = {"enabled": False}
-BOTH_HELMS = pytest.mark.parametrize("program", ["helm", "helm3"])
+BOTH_HELMS = pytest.mark.parametrize(
+    "program", ["helm", pytest.param("helm3", marks=pytest.mark.slow)]
+)
 
 
 def group(autoscaling: dict[str, Any], replicas: int | None = None) -> dict[str, Any]:

@@ -67,11 +67,11 @@ def roll(release: Release) -> None:
     ("send_away", "number"),
     [
         pytest.param(evict, 1, id="evict", marks=pytest.mark.scenario("drain.evict")),
-        pytest.param(delete, 1, id="delete"),
+        pytest.param(delete, 1, id="delete", marks=pytest.mark.slow),
         pytest.param(roll, 2, id="rolling", marks=pytest.mark.scenario("drain.rolling")),
     ],
 )
-@pytest.mark.needs(cpu=300, memory=4 * 1024)
+@pytest.mark.needs(cpu=500, memory=4 * 1024)
 def test_no_task_is_lost(
     install: Callable[..., Release], send_away: Callable[[Release], None], number: int
 ) -> None:
@@ -80,7 +80,7 @@ def test_no_task_is_lost(
 
 
 @pytest.mark.scenario("drain.hpa")
-@pytest.mark.needs(cpu=300, memory=4 * 1024)
+@pytest.mark.needs(cpu=500, memory=4 * 1024)
 def test_no_task_is_lost_by_scale_in(install: Callable[..., Release], metrics: None) -> None:
     """The same where the autoscaler sends a worker away."""
     autoscaling = {
@@ -141,7 +141,7 @@ def test_worker_that_drains_gets_no_new_task(install: Callable[..., Release]) ->
     assert leaving not in result["done"]
 
 
-@pytest.mark.needs(cpu=300, memory=4 * 1024)
+@pytest.mark.needs(cpu=500, memory=4 * 1024)
 def test_uninstalled_release_finishes_what_it_runs(
     install: Callable[..., Release],
 ) -> None:

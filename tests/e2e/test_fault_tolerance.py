@@ -26,6 +26,10 @@ WHERE = JOBS / "where.py"
 # A head is back within half a minute, and Ray's nodes find it within another one, on a machine that
 # has nothing else to do.
 RECOVERY_TIMEOUT_SECONDS = 240
+# What Helm 3 does differently is tried in full runs.
+BOTH_HELMS = pytest.mark.parametrize(
+    "program", ["helm", pytest.param("helm3", marks=pytest.mark.slow)]
+)
 ROCKSDB = {"gcsFaultTolerance": {"mode": "rocksdb"}}
 KEPT = {"task": "finished", "object": "kept", "new actor": "started"}
 
@@ -188,6 +192,7 @@ def test_cluster_goes_on_when_the_heads_pod_is_deleted(on_redis: Release) -> Non
     assert_everything_is_kept_but_drivers_on_the_head(on_redis, delete_pod)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.gcs-killed")
 def test_cluster_goes_on_when_the_gcs_is_killed(on_redis: Release) -> None:
     assert_everything_is_kept_but_drivers_on_the_head(on_redis, kill_gcs)
@@ -200,6 +205,7 @@ def test_cluster_on_rocksdb_goes_on(install: Install, kill: Kill) -> None:
     assert_everything_is_kept_but_drivers_on_the_head(install(values(ROCKSDB)), kill)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.rocksdb")
 @pytest.mark.usefixtures("own_cluster")
 def test_cluster_goes_on_with_a_claim_that_two_heads_can_mount(install: Install) -> None:
@@ -209,6 +215,7 @@ def test_cluster_goes_on_with_a_claim_that_two_heads_can_mount(install: Install)
     assert_everything_is_kept_but_drivers_on_the_head(release, delete_pod)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kill",
     [
@@ -230,12 +237,14 @@ def restart_redis(release: Release) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.redis-restarted")
 def test_cluster_goes_on_when_a_redis_with_a_claim_restarts(on_redis: Release) -> None:
     """The GCS dies with its Redis, and the head's container with the GCS."""
     assert_everything_is_kept_but_drivers_on_the_head(on_redis, restart_redis)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.redis-restarted")
 def test_redis_that_forgets_is_as_good_as_none(
     install: Install, testbed: Cluster, namespace: str, api: client.ApiClient
@@ -282,6 +291,7 @@ def test_wrong_password_is_in_the_heads_log(
     assert len(release.wait_for_workers()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.redis-unreachable")
 def test_head_waits_for_a_redis_that_is_not_there_yet(
     install: Install, testbed: Cluster, namespace: str, api: client.ApiClient
@@ -302,6 +312,7 @@ def test_head_waits_for_a_redis_that_is_not_there_yet(
     assert len(release.wait_for_workers()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.redis-shared")
 @pytest.mark.needs(cpu=500, memory=5 * 1024)
 def test_tenants_with_one_redis_and_equal_names_do_not_meet(
@@ -352,7 +363,7 @@ def hook_objects(release: Release) -> list[str]:
 
 
 @pytest.mark.scenario("head.cleanup")
-@pytest.mark.parametrize("program", ["helm", "helm3"])
+@BOTH_HELMS
 def test_uninstall_removes_the_releases_keys_and_no_others(
     install: Install, testbed: Cluster, namespace: str, api: client.ApiClient, program: str
 ) -> None:
@@ -375,6 +386,7 @@ def test_uninstall_removes_the_releases_keys_and_no_others(
     assert hook_objects(release) == []
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.cleanup")
 def test_head_and_uninstall_show_their_certificate_to_a_redis_that_asks(
     install: Install, testbed: Cluster, namespace: str, api: client.ApiClient, tmp_path: Path
@@ -392,7 +404,7 @@ def test_head_and_uninstall_show_their_certificate_to_a_redis_that_asks(
 
 
 @pytest.mark.scenario("head.cleanup-redis-gone")
-@pytest.mark.parametrize("program", ["helm", "helm3"])
+@BOTH_HELMS
 def test_uninstall_without_a_redis_warns_and_returns(
     install: Install, testbed: Cluster, namespace: str, api: client.ApiClient, program: str
 ) -> None:
@@ -413,6 +425,7 @@ def test_uninstall_without_a_redis_warns_and_returns(
     assert hook_objects(release) == []
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("head.cleanup")
 @pytest.mark.needs(cpu=200, memory=2176)
 def test_suspended_release_is_cleaned_up_too(

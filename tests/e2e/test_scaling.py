@@ -123,6 +123,7 @@ def test_group_shrinks_though_its_object_stores_were_full(
     """The chart's own worker memory has room for what a once-filled store never gives back."""
     values = scaling(cpu_request="500m")
     values["worker"]["resources"] = {"requests": {"cpu": "500m", "memory": "2Gi"}}
+    values["worker"]["autoscaling"] |= {"targetCPUUtilizationPercentage": 0}
     release = calm(values)
     with release.dashboard() as url:
         # Idle Ray, the store and this are more than 80 % of 2Gi.
