@@ -47,7 +47,7 @@ def dashboard(cluster: Cluster, namespace: str, target: str) -> Iterator[str]:
             forward.terminate()
 
 
-def call(url: str, *, body: Any = None, method: str | None = None, timeout: float = 30) -> Any:
+def call(url: str, *, body: Any = None, method: str | None = None, timeout: float = 120) -> Any:
     """The decoded JSON answer of `url`; `body` is sent as JSON, or as it is if it is bytes.
 
     Raises OSError (urllib's URLError and HTTPError among them).
