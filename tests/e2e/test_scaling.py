@@ -115,30 +115,6 @@ def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> No
         assert {ray_api.run_job(url, WHERE).split()[-1]} == left[1]
 
 
-@pytest.mark.scenario("scale-in.object-store")
-@pytest.mark.needs(cpu=1100, memory=5 * 1024)
-def test_group_shrinks_though_its_object_stores_were_full(
-    calm: Callable[..., Release], testbed: Cluster
-) -> None:
-    """The chart's own worker memory has room for what a once-filled store never gives back."""
-    values = scaling(cpu_request="500m")
-    values["worker"]["resources"] = {"requests": {"cpu": "500m", "memory": "2Gi"}}
-    values["worker"]["autoscaling"] |= {"targetCPUUtilizationPercentage": 0}
-    release = calm(values)
-    with release.dashboard() as url:
-        # Idle Ray, the store and this are more than 80 % of 2Gi.
-        job = ray_api.submit(url, JOBS / "fill.py", "1100")
-        assert "New size: 2; reason: memory resource utilization" in release.wait_for_rescale(1)
-        filled = [int(size) for size in ray_api.wait(url, job).split()[-2:]]
-    assert min(filled) > 400 * 2**20
-    for worker in release.pod_names("worker"):
-        used = testbed.kubectl("exec", f"--namespace={release.namespace}", worker, "--",
-                               "df", "--output=used", "--block-size=1", "/dev/shm")  # fmt: skip # noqa: S108
-        assert int(used.split()[-1]) > 400 * 2**20
-    account = release.wait_for_rescale(2)
-    assert "New size: 1; reason: All metrics below target" in account
-
-
 @pytest.mark.scenario("scale.two-groups")
 @pytest.mark.needs(cpu=1100, memory=5 * 1024)
 def test_groups_scale_by_themselves(install: Callable[..., Release], metrics: None) -> None:
