@@ -55,7 +55,8 @@ def measure(cluster: Cluster, rounds: int) -> list[dict[str, float]]:
     with _installed(cluster) as namespace:
         measured = []
         for number in range(1, rounds + 1):
-            with ray_api.dashboard(cluster, namespace, "svc/ray-ray-cluster-head") as url:
+            service = up.head_service(cluster, namespace)
+            with ray_api.dashboard(cluster, namespace, f"svc/{service}") as url:
                 look = _Look(cluster, namespace, url)
                 _wait_for_one_calm_worker(look)
                 measured.append(_round(look))

@@ -40,8 +40,8 @@ def workers(release: Release) -> tuple[int, set[str]]:
 
     The number first: pods follow it, and one that has dropped shows at once.
     """
-    name = f"{release.name}-ray-cluster-worker-default"
-    deployment = client.AppsV1Api(release.api).read_namespaced_deployment(name, release.namespace)
+    apps = client.AppsV1Api(release.api)
+    deployment = apps.read_namespaced_deployment(release.worker_name(), release.namespace)
     return deployment.spec.replicas, release.pod_names("worker")
 
 
@@ -86,7 +86,7 @@ def test_switching_autoscaling_off_and_on_keeps_every_worker(
     assert workers(release) == before
 
     install(group(between(1, 2)), program=program, wait=False)
-    assert taken_over(release, "ray-ray-cluster-worker-default", 2) == before
+    assert taken_over(release, release.worker_name(), 2) == before
 
 
 @BOTH_HELMS
@@ -98,12 +98,12 @@ def test_group_of_a_written_number_keeps_it_when_autoscaling_is_switched_on(
     before = grown(release, 2)
 
     install(group(between(1, 2)), program=program, wait=False)
-    assert taken_over(release, "ray-ray-cluster-worker-default", 2) == before
+    assert taken_over(release, release.worker_name(), 2) == before
 
     install(group(between(3, 3)), program=program, wait=False)
     before = grown(release, 3)
     install(group(between(1, 3)), program=program, wait=False)
-    assert taken_over(release, "ray-ray-cluster-worker-default", 3) == before
+    assert taken_over(release, release.worker_name(), 3) == before
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_switching_to_keda_and_back_keeps_every_worker(
     assert taken_over(release, "ray-ray-cluster-keda-default", 2) == before
 
     install(group(between(1, 2)), program=program, wait=False)
-    assert taken_over(release, "ray-ray-cluster-worker-default", 2) == before
+    assert taken_over(release, release.worker_name(), 2) == before
 
 
 @pytest.mark.slow

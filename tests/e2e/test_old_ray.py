@@ -63,7 +63,7 @@ def test_worker_of_an_old_ray_finishes_its_tasks(
             timeout=READY_TIMEOUT_SECONDS,
         )
         testbed.kubectl("scale", f"--namespace={namespace}", "--replicas=2",
-                        f"deployment/{release.name}-ray-cluster-worker-default")  # fmt: skip
+                        f"deployment/{release.worker_name()}")  # fmt: skip
         release.wait_for_workers()
         testbed.kubectl("delete", "pod", leaving, f"--namespace={namespace}", "--wait=false")
         elsewhere = ray_api.run_job(url, JOBS / "where_else.py", str(4 * TASKS)).split()
