@@ -156,9 +156,9 @@ def _watch(look: _Look, loaded: str, job: str) -> dict[str, float]:
 def _seen(look: _Look, loaded: str, job: str, ends: dict[str, float]) -> Iterator[str]:
     """The stages that are over now, of those that were not yet."""
     if "load" not in ends:
-        if log := ray_api.logs(look.url, job).split():
-            with suppress(ValueError):  # a line of Ray's own
-                ends["load"] = float(log[-1])
+        if lines := ray_api.logs(look.url, job).splitlines():
+            with suppress(ValueError):  # Ray's own lines are more than a number
+                ends["load"] = float(lines[-1])
         return
     if "metrics" not in ends and look.used(loaded) > _TARGET:
         yield "metrics"
