@@ -5,6 +5,8 @@ import json
 import logging
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +77,21 @@ def dry_run(
 def _run(
     helm: str, verb: str, values: Object | None, release: str, namespace: str, *options: str
 ) -> str:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(_yaml(values or {}))
-        file.flush()
+    with _file(values or {}) as file:
         command: list[str | Path] = [tool(helm), verb, release, CHART, *options]
         try:
-            return run([*command, f"--namespace={namespace}", f"--values={file.name}"])
+            return run([*command, f"--namespace={namespace}", f"--values={file}"])
         except CommandError as error:
             raise TemplateError(error.output) from error
+
+
+@contextmanager
+def _file(values: Object) -> Iterator[Path]:
+    """A file of `values` for as long as Helm reads it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(_yaml(values))
+        file.flush()
+        yield Path(file.name)
 
 
 def _yaml(values: Object) -> str:
@@ -131,3 +140,12 @@ def upgrade_install(
     arguments += [f"--set={setting}" for setting in settings]
     command = Command(executable=str(tool(helm)), kubeconfig=kubeconfig)
     asyncio.run(command.run(arguments))
+
+
+def install(kubeconfig: Path, release: str, values: Object, *, namespace: str) -> None:
+    """Install or upgrade the chart with `values`.
+
+    Raises pyhelm3.errors.Error, whose `stderr` says why.
+    """
+    with _file(values) as file:
+        upgrade_install(kubeconfig, release, namespace=namespace, values_files=[file], settings=[])

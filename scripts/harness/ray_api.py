@@ -19,7 +19,7 @@ from harness.cluster import Cluster
 from harness.process import CommandError
 from harness.tools import tool
 
-_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 class JobError(Exception):
@@ -124,7 +124,7 @@ def ended(url: str, job: str, *, timeout: float = 300) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     while True:
         details: dict[str, Any] = call(f"{url}/api/jobs/{job}")
-        if details["status"] in _ENDED:
+        if details["status"] in ENDED:
             return details
         if time.monotonic() > deadline:
             stop(url, job)

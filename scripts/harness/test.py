@@ -1,6 +1,7 @@
 """Run the tests: all that CI runs, or a part; `full` adds the slow ones.
 
 What follows the part goes to pytest: `./scripts/test e2e -k join`, `./scripts/test render -x`.
+`soak` is apart from them: a random load for half an hour (`--minutes`, `--seed`).
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from harness import cluster as clusters
-from harness import keda, lint
+from harness import keda, lint, soak
 from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
 from harness.console import out
@@ -54,10 +55,11 @@ def run() -> None:
         "ct": lambda: _ct(arguments),
         "e2e": lambda: _e2e(arguments, pytest_arguments),
         "slow": lambda: _pytest("slow", ["-m", "slow", *pytest_arguments]),
+        "soak": lambda: _soak(arguments, pytest_arguments),
     }
-    everything = list(parts)
-    chosen = {"full": everything, None: everything[:-1]}.get(arguments.part, [arguments.part])
-    if {"ct", "e2e"} & set(chosen):
+    *everything, slow, _ = parts
+    chosen = {"full": [*everything, slow], None: everything}.get(arguments.part, [arguments.part])
+    if {"ct", "e2e", "soak"} & set(chosen):
         # Before the first tool is built: it may be one to be taken from PATH.
         if arguments.kubeconfig:
             clusters.existing(arguments.kubeconfig)
@@ -83,9 +85,9 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("full", "lint", "render", "ct", "e2e", "slow"),
+        choices=("full", "lint", "render", "ct", "e2e", "slow", "soak"),
         help="default: everything but the slow tests, which `full` adds; `slow` are those of them "
-        "that are not e2e",
+        "that are not e2e; `soak` is a random load for half an hour",
     )
     add_cluster_options(parser)
     return parser.parse_known_args()
@@ -131,6 +133,12 @@ def _ct(arguments: argparse.Namespace) -> None:
             ["ct", "install", chart, f"--namespace={namespace}"],
             environment={"KUBECONFIG": str(cluster.kubeconfig)},
         )
+
+
+def _soak(arguments: argparse.Namespace, soak_arguments: list[str]) -> None:
+    ensure("helm", "kubectl")
+    with _cluster(arguments) as cluster:
+        soak.run(cluster, soak_arguments)
 
 
 @contextmanager

@@ -12,7 +12,15 @@ from kubernetes import client
 
 from harness import ray_api
 
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_for_log, wait_until
+from .release import (
+    JOBS,
+    LEAVE_TIMEOUT_SECONDS,
+    READY_TIMEOUT_SECONDS,
+    Release,
+    small,
+    wait_for_log,
+    wait_until,
+)
 
 SLEEPERS = JOBS / "sleepers.py"
 TASKS = 40
@@ -192,6 +200,28 @@ def test_actor_and_driver_on_a_leaving_worker_finish(install: Callable[..., Rele
     release.wait_until_gone("worker")
 
 
+@pytest.mark.slow
+@pytest.mark.needs(cpu=500, memory=4 * 1024)
+def test_worker_stays_for_an_object_that_only_it_has(install: Callable[..., Release]) -> None:
+    """An idle worker leaves at once, and one with such an object when nobody refers to it."""
+    release = install(pair())
+    release.wait_for_workers()
+    workers = release.pod_names("worker")
+    with release.dashboard() as url:
+        job = ray_api.submit(url, JOBS / "only_copy.py")
+        wait_for_log(url, job, "made in ")
+        (made,) = (name for name in workers if name in ray_api.logs(url, job))
+        for name in workers:
+            client.CoreV1Api(release.api).delete_namespaced_pod(name, release.namespace)
+        wait_until(
+            f"{made} as the only one on its way out", lambda: release.leaving("worker"),
+            lambda names: names == {made}, timeout=LEAVE_TIMEOUT_SECONDS,
+        )  # fmt: skip
+        tell(release)
+        assert ray_api.wait(url, job).splitlines()[-1] == "intact"
+    release.wait_until_gone("worker")
+
+
 @pytest.mark.needs(cpu=200, memory=4 * 1024)
 def test_fates_of_what_is_not_done_in_time(install: Callable[..., Release]) -> None:
     """Beyond the drain time: what Ray may do again is done elsewhere, and the rest is lost."""
@@ -205,9 +235,7 @@ def test_fates_of_what_is_not_done_in_time(install: Callable[..., Release]) -> N
         wait_for_log(url, job, "ready\n")
         delete(release)
         release.wait_until_gone("worker")
-        (head,) = release.pod_names("head")
-        release.cluster.kubectl("exec", f"--namespace={release.namespace}", head, "--",
-                                "touch", "/tmp/go")  # fmt: skip  # noqa: S108
+        tell(release)
         fates = json.loads(ray_api.wait(url, job).splitlines()[-1])
         (replacement,) = release.pod_names("worker")
     # Whichever Ray notices first.
@@ -223,3 +251,10 @@ def test_fates_of_what_is_not_done_in_time(install: Callable[..., Release]) -> N
         "detached actor": "ActorDiedError",
         "detached actor with restarts": 1,
     }
+
+
+def tell(release: Release) -> None:
+    """Tell a driver on the head that it may go on."""
+    (head,) = release.pod_names("head")
+    release.cluster.kubectl("exec", f"--namespace={release.namespace}", head, "--",
+                            "touch", "/tmp/go")  # fmt: skip  # noqa: S108

@@ -15,6 +15,7 @@ from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
 LOAD = JOBS / "load.py"
 WHERE = JOBS / "where.py"
 PLACEMENT = JOBS / "placement.py"
+FILL = JOBS / "fill.py"
 # Beside the 290 MB of an idle Ray this is more than 80 % of 1Gi for one worker, and less for two.
 LOAD_MEBIBYTES = "700"
 # How often an autoscaler of the tests' own cluster looks, and how many looks show that it has
@@ -113,6 +114,47 @@ def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> No
             timeout=SCALE_TIMEOUT_SECONDS,
         )
         assert {ray_api.run_job(url, WHERE).split()[-1]} == left[1]
+
+
+@pytest.mark.scenario("scale-in.object-store")
+@pytest.mark.needs(cpu=200, memory=5 * 1024)
+def test_group_shrinks_though_its_object_stores_were_full(
+    install: Callable[..., Release], metrics: None
+) -> None:
+    """The chart's own worker memory has room for what a once-filled store never gives back."""
+    release = install(small(
+        resources={"requests": {"cpu": "50m", "memory": "2Gi"}},
+        autoscaling={
+            "minReplicas": 2,
+            "targetCPUUtilizationPercentage": 0,
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+        },
+    ))  # fmt: skip
+    release.wait_for_rescale(1)  # from the one worker that a Deployment begins with
+    release.wait_for_workers()
+    with release.dashboard() as url:
+        filled = json.loads(ray_api.run_job(url, FILL).splitlines()[-1])
+    assert filled.keys() == release.pod_names("worker")
+    for worker, size in filled.items():
+        assert size > 400 * 2**20
+        assert kept_in_store(release, worker) >= size, "the objects are gone: so is the store"
+    # An idle worker without a store uses less.
+    wait_until(
+        "the stores in the metrics", release.utilization,
+        lambda seen: seen.get("memory", 0) > 100 * min(filled.values()) / 2**31,
+        timeout=SCALE_TIMEOUT_SECONDS,
+    )  # fmt: skip
+    release.cluster.kubectl("patch", "hpa", f"--namespace={release.namespace}", "--patch",
+                            '{"spec":{"minReplicas":1}}', release.worker_name())  # fmt: skip
+    account = release.wait_for_rescale(2)
+    assert "New size: 1; reason: All metrics below target" in account
+
+
+def kept_in_store(release: Release, worker: str) -> int:
+    """The bytes that lie in a worker's /dev/shm."""
+    used = release.cluster.kubectl("exec", f"--namespace={release.namespace}", worker, "--",
+                                   "df", "--output=used", "--block-size=1", "/dev/shm")  # fmt: skip  # noqa: S108
+    return int(used.split()[-1])
 
 
 @pytest.mark.scenario("scale.two-groups")
