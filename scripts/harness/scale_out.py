@@ -35,8 +35,8 @@ _TIMEOUT_SECONDS = 420
 _GROUP = "ray-ray-cluster-worker-default"
 _MEMORY = 2 * 2**30  # bytes that a worker requests, the chart's own
 _TARGET = 0.8  # as well
-# MiB. With an idle Ray it is more than the target and its tolerance for one worker, less for two, and
-# less than the 95 % at which Ray kills what holds it.
+# MiB. With an idle Ray it is more than the target and its tolerance for one worker, less for two,
+# and less than the 95 % at which Ray kills what holds it.
 _LOAD = 1560
 # The chart's own values but for the CPU requests, for which a small node has no room, and the five
 # minutes before a scale-in, which nobody wants to wait for between two rounds.
