@@ -55,8 +55,8 @@ def measure(cluster: Cluster, rounds: int) -> list[dict[str, float]]:
         measured = []
         for number in range(1, rounds + 1):
             service = up.head_service(cluster, namespace)
-            with ray_api.dashboard(cluster, namespace, f"svc/{service}") as url:
-                look = _Look(cluster, namespace, url)
+            with ray_api.dashboard(cluster, namespace, service) as dashboard:
+                look = _Look(cluster, namespace, dashboard)
                 _wait_for_one_calm_worker(look)
                 measured.append(_round(look))
             out.print(f"round {number} of {rounds}: {measured[-1]}", highlight=False)
@@ -75,11 +75,11 @@ def _installed(cluster: Cluster) -> Iterator[str]:
 class _Look:
     """What can be seen of the group from outside."""
 
-    def __init__(self, cluster: Cluster, namespace: str, url: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, dashboard: ray_api.Dashboard) -> None:
         api = config.new_client_from_config(str(cluster.kubeconfig))
         self.core, self.apps = client.CoreV1Api(api), client.AppsV1Api(api)
         self.custom = client.CustomObjectsApi(api)
-        self.namespace, self.url = namespace, url
+        self.namespace, self.dashboard = namespace, dashboard
 
     def replicas(self) -> int:
         """The number of workers that the Deployment is asked for."""
@@ -105,7 +105,7 @@ class _Look:
 
     def alive(self) -> set[str]:
         """The names of the nodes in Ray's node table."""
-        return {node["node_name"] for node in ray_api.alive_nodes(self.url)}
+        return {node["node_name"] for node in ray_api.alive_nodes(self.dashboard)}
 
 
 def _wait_for_one_calm_worker(look: _Look) -> None:
@@ -121,11 +121,11 @@ def _wait_for_one_calm_worker(look: _Look) -> None:
 def _round(look: _Look) -> dict[str, float]:
     """One time from a load to a second worker; the load is taken away again."""
     (loaded,) = look.workers()
-    job = ray_api.submit(look.url, _JOB, str(_LOAD))
+    job = ray_api.submit(look.dashboard, _JOB, str(_LOAD))
     try:
         ends = _watch(look, loaded, job)
     finally:
-        ray_api.stop(look.url, job)
+        ray_api.stop(look.dashboard, job)
     stages, before = {}, ends.pop("load")
     total = ends[STAGES[-1]] - before
     for stage in STAGES:
@@ -151,7 +151,7 @@ def _watch(look: _Look, loaded: str, job: str) -> dict[str, float]:
 def _seen(look: _Look, loaded: str, job: str, ends: dict[str, float]) -> Iterator[str]:
     """The stages that are over now, of those that were not yet."""
     if "load" not in ends:
-        if lines := ray_api.logs(look.url, job).splitlines():
+        if lines := ray_api.logs(look.dashboard, job).splitlines():
             with suppress(ValueError):  # Ray's own lines are more than a number
                 ends["load"] = float(lines[-1])
         return

@@ -78,9 +78,9 @@ def _soak(cluster: Cluster, seed: str, seconds: float) -> dict[str, Any]:
         helm.install(cluster.kubeconfig, "ray", _VALUES, namespace=namespace)
         up.wait_for_workers(cluster, namespace)
         service = up.head_service(cluster, namespace)
-        with ray_api.dashboard(cluster, namespace, f"svc/{service}") as url:
-            look = _Look(cluster, namespace, url)
-            job = ray_api.submit(url, _JOB, seed, str(seconds))
+        with ray_api.dashboard(cluster, namespace, service) as dashboard:
+            look = _Look(cluster, namespace, dashboard)
+            job = ray_api.submit(dashboard, _JOB, seed, str(seconds))
             began = time.monotonic()
             while not look.ended(job):
                 if time.monotonic() - began > seconds + _LAST_TASKS_SECONDS:
@@ -88,7 +88,7 @@ def _soak(cluster: Cluster, seed: str, seconds: float) -> dict[str, Any]:
                 samples.append({"seconds": round(time.monotonic() - began), **look.sample(job)})
                 out.print(json.dumps(samples[-1]), highlight=False)
                 time.sleep(_SAMPLE_SECONDS)
-            ray_api.wait(url, job)
+            ray_api.wait(dashboard, job)
             numbers = look.numbers(job)
     return {
         "seed": seed,
@@ -103,19 +103,19 @@ def _soak(cluster: Cluster, seed: str, seconds: float) -> dict[str, Any]:
 class _Look:
     """What can be seen of the release from outside."""
 
-    def __init__(self, cluster: Cluster, namespace: str, url: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, dashboard: ray_api.Dashboard) -> None:
         api = config.new_client_from_config(str(cluster.kubeconfig))
         self.core, self.custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
         self.scaling = client.AutoscalingV2Api(api)
-        self.cluster, self.namespace, self.url = cluster, namespace, url
+        self.cluster, self.namespace, self.dashboard = cluster, namespace, dashboard
 
     def ended(self, job: str) -> bool:
         """Whether the load is over."""
-        return ray_api.call(f"{self.url}/api/jobs/{job}")["status"] in ray_api.ENDED
+        return ray_api.call(self.dashboard, f"/api/jobs/{job}")["status"] in ray_api.ENDED
 
     def numbers(self, job: str) -> dict[str, Any]:
         """What the load has said last of its tasks."""
-        lines = [line for line in ray_api.logs(self.url, job).splitlines() if line[:1] == "{"]
+        lines = [line for line in ray_api.logs(self.dashboard, job).splitlines() if line[:1] == "{"]
         numbers: dict[str, Any] = {"begun": 0, "finished": 0, "lost": []}
         return numbers | (json.loads(lines[-1]) if lines else {})
 

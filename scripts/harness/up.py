@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,9 +122,9 @@ def _prove(cluster: Cluster, namespace: str, timings: dict[str, float]) -> dict[
     with (
         _timed(timings, "job"),
         step("Run a job: count the words of Python's standard library on the workers"),
-        ray_api.dashboard(cluster, namespace, f"svc/{head_service(cluster, namespace)}") as url,
+        ray_api.dashboard(cluster, namespace, head_service(cluster, namespace)) as dashboard,
     ):
-        job = json.loads(ray_api.run_job(url, _JOB).strip().splitlines()[-1])
+        job = json.loads(ray_api.run_job(dashboard, _JOB).strip().splitlines()[-1])
     if not job["equal"]:
         raise UserError(f"The workers counted other words than a single process: {job}")
     head = next(node["node_name"] for node in nodes if node["is_head_node"])
@@ -173,9 +174,9 @@ def wait_for_workers(
             wanted = sum(deployment["spec"]["replicas"] for deployment in deployments)
             try:
                 service = head_service(cluster, namespace, release)
-                with ray_api.dashboard(cluster, namespace, f"svc/{service}") as url:
+                with ray_api.dashboard(cluster, namespace, service) as dashboard:
                     while time.monotonic() < deadline:
-                        nodes = ray_api.alive_nodes(url)
+                        nodes = ray_api.alive_nodes(dashboard)
                         workers = [node for node in nodes if not node["is_head_node"]]
                         if len(nodes) > len(workers) >= wanted:
                             return nodes
@@ -223,8 +224,13 @@ def _show(
         chosen = f" --kubeconfig={arguments.kubeconfig} --namespace={namespace}"
     elif arguments.name != DEFAULT_NAME:
         chosen = f" --name={arguments.name}"
+    token = ""
+    if show := ray_api.show_token(cluster, namespace, service):
+        token = f"""
+[bold]Token[/]         export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$({kubectl} {shlex.join(show)})"
+              the dashboard asks for it, and `ray job submit` takes it from there"""
     out.print(
-        f"""
+        f"""{token}
 [bold]Dashboard[/]     {kubectl} port-forward svc/{service} 8265:dashboard
               then open http://127.0.0.1:8265
 [bold]Submit a job[/]  ray job submit --address=http://127.0.0.1:8265 -- python -c 'print(6 * 7)'

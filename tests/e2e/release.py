@@ -15,6 +15,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from harness import ray_api, up
 from harness.cluster import OURS, Cluster
+from harness.ray_api import Dashboard
 
 from .budget import Share
 
@@ -116,11 +117,13 @@ def wait_until(
     return seen
 
 
-def wait_for_log(url: str, job: str, text: str, *, timeout: float = READY_TIMEOUT_SECONDS) -> None:
+def wait_for_log(
+    dashboard: Dashboard, job: str, text: str, *, timeout: float = READY_TIMEOUT_SECONDS
+) -> None:
     """Wait until `job` has printed `text`; `timeout` is in seconds."""
     wait_until(
         f"{text!r} in the log of {job}",
-        lambda: ray_api.logs(url, job),
+        lambda: ray_api.logs(dashboard, job),
         lambda log: text in log,
         timeout=timeout,
     )
@@ -157,17 +160,18 @@ class Release:
 
     def joined(self) -> set[str]:
         """The names of the workers that are alive in Ray's node table."""
-        with self.dashboard() as url:
-            return {n["node_name"] for n in ray_api.alive_nodes(url) if not n["is_head_node"]}
+        with self.dashboard() as dashboard:
+            nodes = ray_api.alive_nodes(dashboard)
+            return {n["node_name"] for n in nodes if not n["is_head_node"]}
 
-    def dashboard(self) -> AbstractContextManager[str]:
-        """Ray's HTTP interface; yields its URL for as long as this head lives."""
-        return ray_api.dashboard(self.cluster, self.namespace, f"svc/{self.head_service}")
+    def dashboard(self) -> AbstractContextManager[Dashboard]:
+        """Ray's HTTP interface, for as long as this head lives."""
+        return ray_api.dashboard(self.cluster, self.namespace, self.head_service)
 
     def run_job(self, script: Path, *arguments: str) -> str:
         """The log of `script`, run through the Jobs API."""
-        with self.dashboard() as url:
-            return ray_api.run_job(url, script, *arguments)
+        with self.dashboard() as dashboard:
+            return ray_api.run_job(dashboard, script, *arguments)
 
     def pods(self, component: str) -> list[Any]:
         """The release's pods of the component 'head' or 'worker' that are not on their way out."""

@@ -11,6 +11,7 @@ import pytest
 from kubernetes import client
 
 from harness import ray_api
+from harness.ray_api import Dashboard
 
 from .release import (
     JOBS,
@@ -103,9 +104,9 @@ def lose_no_task(release: Release, send_away: Callable[[Release], None], number:
     """Send away a `number` of workers that run tasks; all tasks succeed, and the workers leave."""
     before = release.pod_names("worker")
     release.wait_for_workers()
-    with release.dashboard() as url:
-        job = ray_api.submit(url, SLEEPERS, str(TASKS), "12")
-        wait_for_tasks(url, 2)
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, SLEEPERS, str(TASKS), "12")
+        wait_for_tasks(dashboard, 2)
         send_away(release)
         wait_until(
             f"{number} of the workers on their way out",
@@ -113,7 +114,7 @@ def lose_no_task(release: Release, send_away: Callable[[Release], None], number:
             lambda gone: len(gone) == number,
             timeout=READY_TIMEOUT_SECONDS,
         )
-        result = json.loads(ray_api.wait(url, job, timeout=600).splitlines()[-1])
+        result = json.loads(ray_api.wait(dashboard, job, timeout=600).splitlines()[-1])
     assert result["lost"] == []
     assert len(result["done"]) == TASKS
     # Both worked, so whoever had to leave had something to finish.
@@ -121,11 +122,11 @@ def lose_no_task(release: Release, send_away: Callable[[Release], None], number:
     release.wait_until_gone("worker")
 
 
-def wait_for_tasks(url: str, workers: int, number: int = 0) -> None:
+def wait_for_tasks(dashboard: Dashboard, workers: int, number: int = 0) -> None:
     """Wait until so many workers run a task, and so many tasks run together."""
     wait_until(
         f"{number} tasks on {workers} workers",
-        lambda: [task["node_id"] for task in ray_api.running_tasks(url)],
+        lambda: [task["node_id"] for task in ray_api.running_tasks(dashboard)],
         lambda nodes: len(set(nodes)) == workers and len(nodes) >= number,
         timeout=READY_TIMEOUT_SECONDS,
     )
@@ -135,15 +136,15 @@ def test_worker_that_drains_gets_no_new_task(install: Callable[..., Release]) ->
     """While it finishes one, all others run elsewhere."""
     release = install(pair())
     release.wait_for_workers()
-    with release.dashboard() as url:
+    with release.dashboard() as dashboard:
         # As many as one worker has room for and one more.
-        ray_api.submit(url, SLEEPERS, str(CPUS + 1), "40")
-        wait_for_tasks(url, 2, CPUS + 1)
+        ray_api.submit(dashboard, SLEEPERS, str(CPUS + 1), "40")
+        wait_for_tasks(dashboard, 2, CPUS + 1)
         delete(release)
         (leaving,) = wait_until(
             "a worker on its way out", lambda: release.leaving("worker"), bool, timeout=30
         )
-        result = json.loads(ray_api.run_job(url, SLEEPERS, "20", "0").splitlines()[-1])
+        result = json.loads(ray_api.run_job(dashboard, SLEEPERS, "20", "0").splitlines()[-1])
         assert release.leaving("worker") == {leaving}, "it did not have anything to finish"
     assert result["lost"] == []
     assert leaving not in result["done"]
@@ -156,23 +157,23 @@ def test_uninstalled_release_finishes_what_it_runs(
     """Tasks that run finish, their job ends, and the head goes last."""
     release = install(pair())
     release.wait_for_workers()
-    with release.dashboard() as url:
-        job = ray_api.submit(url, SLEEPERS, str(2 * CPUS), "30")
-        wait_for_tasks(url, 2, 2 * CPUS)
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, SLEEPERS, str(2 * CPUS), "30")
+        wait_for_tasks(dashboard, 2, 2 * CPUS)
         release.uninstall()
-        log = last_words(url, job)
+        log = last_words(dashboard, job)
     result = json.loads(log.splitlines()[-1])
     assert result["lost"] == []
     assert len(result["done"]) == 2 * CPUS
     release.wait_until_gone("head", "worker")
 
 
-def last_words(url: str, job: str) -> str:
+def last_words(dashboard: Dashboard, job: str) -> str:
     """The log of `job`, looked at until there is nobody to ask."""
     log, deadline = "", time.monotonic() + READY_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
-            log = ray_api.logs(url, job)
+            log = ray_api.logs(dashboard, job)
         except (urllib.error.URLError, HTTPException, ConnectionError):
             return log
         time.sleep(0.2)
@@ -189,14 +190,14 @@ def test_actor_and_driver_on_a_leaving_worker_finish(install: Callable[..., Rele
         small(numCpus=5, autoscaling={"enabled": False}, drain={"timeoutSeconds": 240})
     )
     release.wait_for_workers()
-    with release.dashboard() as url:
-        actor = ray_api.submit(url, JOBS / "held.py", "30")
-        driver = ray_api.submit(url, JOBS / "held.py", "30", num_cpus=1)
+    with release.dashboard() as dashboard:
+        actor = ray_api.submit(dashboard, JOBS / "held.py", "30")
+        driver = ray_api.submit(dashboard, JOBS / "held.py", "30", num_cpus=1)
         for job in (actor, driver):
-            wait_for_log(url, job, "busy\n")
+            wait_for_log(dashboard, job, "busy\n")
         delete(release)
         for job in (actor, driver):
-            assert ray_api.ended(url, job)["status"] == "SUCCEEDED"
+            assert ray_api.ended(dashboard, job)["status"] == "SUCCEEDED"
     release.wait_until_gone("worker")
 
 
@@ -207,10 +208,10 @@ def test_worker_stays_for_an_object_that_only_it_has(install: Callable[..., Rele
     release = install(pair())
     release.wait_for_workers()
     workers = release.pod_names("worker")
-    with release.dashboard() as url:
-        job = ray_api.submit(url, JOBS / "only_copy.py")
-        wait_for_log(url, job, "made in ")
-        (made,) = (name for name in workers if name in ray_api.logs(url, job))
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, JOBS / "only_copy.py")
+        wait_for_log(dashboard, job, "made in ")
+        (made,) = (name for name in workers if name in ray_api.logs(dashboard, job))
         for name in workers:
             client.CoreV1Api(release.api).delete_namespaced_pod(name, release.namespace)
         wait_until(
@@ -218,7 +219,7 @@ def test_worker_stays_for_an_object_that_only_it_has(install: Callable[..., Rele
             lambda names: names == {made}, timeout=LEAVE_TIMEOUT_SECONDS,
         )  # fmt: skip
         tell(release)
-        assert ray_api.wait(url, job).splitlines()[-1] == "intact"
+        assert ray_api.wait(dashboard, job).splitlines()[-1] == "intact"
     release.wait_until_gone("worker")
 
 
@@ -230,13 +231,13 @@ def test_fates_of_what_is_not_done_in_time(install: Callable[..., Release]) -> N
     )
     release.wait_for_workers()
     (worker,) = release.pod_names("worker")
-    with release.dashboard() as url:
-        job = ray_api.submit(url, JOBS / "fates.py", "45")
-        wait_for_log(url, job, "ready\n")
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, JOBS / "fates.py", "45")
+        wait_for_log(dashboard, job, "ready\n")
         delete(release)
         release.wait_until_gone("worker")
         tell(release)
-        fates = json.loads(ray_api.wait(url, job).splitlines()[-1])
+        fates = json.loads(ray_api.wait(dashboard, job).splitlines()[-1])
         (replacement,) = release.pod_names("worker")
     # Whichever Ray notices first.
     assert fates.pop("task without retries") in {"WorkerCrashedError", "NodeDiedError"}

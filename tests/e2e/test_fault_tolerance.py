@@ -15,6 +15,7 @@ from harness import cluster as clusters
 from harness import ray_api
 from harness.cluster import Cluster
 from harness.process import run
+from harness.ray_api import Dashboard
 from harness.tools import tool
 
 from . import redis
@@ -90,10 +91,10 @@ def node_ids(release: Release) -> dict[str, str]:
     return {node["node_name"]: node["node_id"] for node in nodes if not node["is_head_node"]}
 
 
-def status(url: str, job: str) -> str:
+def status(dashboard: Dashboard, job: str) -> str:
     """The status of a job, or 'unknown' if the Jobs API has never heard of it."""
     try:
-        return str(ray_api.call(f"{url}/api/jobs/{job}")["status"])
+        return str(ray_api.call(dashboard, f"/api/jobs/{job}")["status"])
     except urllib.error.HTTPError as error:
         return "unknown" if error.code == 404 else f"error {error.code}"
     except OSError as error:
@@ -119,12 +120,12 @@ def last_word(release: Release, *arguments: str) -> str:
 
 def start_jobs(release: Release) -> tuple[str, str]:
     """Start the counter, a driver on the head, and one on the worker; their jobs' ids."""
-    with release.dashboard() as url:
-        assert ray_api.run_job(url, COUNTER, "start").split()[-1] == "3"
-        on_head = ray_api.submit(url, SURVIVOR)
-        on_worker = ray_api.submit(url, SURVIVOR, num_cpus=1)
+    with release.dashboard() as dashboard:
+        assert ray_api.run_job(dashboard, COUNTER, "start").split()[-1] == "3"
+        on_head = ray_api.submit(dashboard, SURVIVOR)
+        on_worker = ray_api.submit(dashboard, SURVIVOR, num_cpus=1)
         for job in (on_head, on_worker):
-            wait_for_log(url, job, "ready")
+            wait_for_log(dashboard, job, "ready")
     return on_head, on_worker
 
 
@@ -139,15 +140,15 @@ def assert_everything_is_kept_but_drivers_on_the_head(release: Release, kill: Ki
     wait_for_another_head(release, before)
     assert last_word(release, "finish") == "3", "the actor has lost its state"
     assert node_ids(release) == workers, "the worker is another node of Ray's"
-    with release.dashboard() as url:
-        log = ray_api.wait(url, on_worker, timeout=RECOVERY_TIMEOUT_SECONDS)
+    with release.dashboard() as dashboard:
+        log = ray_api.wait(dashboard, on_worker, timeout=RECOVERY_TIMEOUT_SECONDS)
         # Ray itself may have said there that it lost the GCS for a while.
         kept = [line for line in log.splitlines() if line.startswith("{")]
         assert kept, f"the driver on the worker printed no outcome: {log}"
         assert json.loads(kept[-1]) == KEPT
         wait_until(
             "the driver on the head being reported as lost",
-            lambda: status(url, on_head),
+            lambda: status(dashboard, on_head),
             lambda seen: seen == "FAILED",
             timeout=RECOVERY_TIMEOUT_SECONDS,
         )
@@ -169,8 +170,8 @@ def assert_nothing_is_kept(release: Release, kill: Kill) -> None:
         timeout=RECOVERY_TIMEOUT_SECONDS,
     )
     assert last_word(release, "ask") == "gone"
-    with release.dashboard() as url:
-        assert [status(url, job) for job in jobs] == ["unknown", "unknown"]
+    with release.dashboard() as dashboard:
+        assert [status(dashboard, job) for job in jobs] == ["unknown", "unknown"]
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ def test_deleted_head_is_replaced_and_its_state_is_lost(install: Callable[..., R
     release = install(small(autoscaling={"enabled": False}))
     before = release.wait_for_workers()
     (head,), workers = release.pod_names("head"), release.pod_names("worker")
-    with release.dashboard() as url:
-        job = ray_api.submit(url, COUNTER, "start")
-        assert ray_api.wait(url, job).split()[-1] == "3"
-        assert ray_api.run_job(url, COUNTER, "ask").split()[-1] == "3"
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, COUNTER, "start")
+        assert ray_api.wait(dashboard, job).split()[-1] == "3"
+        assert ray_api.run_job(dashboard, COUNTER, "ask").split()[-1] == "3"
 
     client.CoreV1Api(release.api).delete_namespaced_pod(head, release.namespace)
 
@@ -39,8 +39,8 @@ def test_deleted_head_is_replaced_and_its_state_is_lost(install: Callable[..., R
     assert {node["node_name"] for node in after if not node["is_head_node"]} == workers
     # Their pods are the same, but as Ray's nodes they are new ones.
     assert not {node["node_id"] for node in before} & {node["node_id"] for node in after}
-    with release.dashboard() as url:
+    with release.dashboard() as dashboard:
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            ray_api.call(f"{url}/api/jobs/{job}")
-        assert ray_api.run_job(url, COUNTER, "ask").split()[-1] == "gone"
-        assert ray_api.run_job(url, COUNTER, "start").split()[-1] == "3"
+            ray_api.call(dashboard, f"/api/jobs/{job}")
+        assert ray_api.run_job(dashboard, COUNTER, "ask").split()[-1] == "gone"
+        assert ray_api.run_job(dashboard, COUNTER, "start").split()[-1] == "3"

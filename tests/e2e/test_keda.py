@@ -83,10 +83,10 @@ def test_group_comes_from_zero_and_goes_back(
     testbed.kubectl("rollout", "status", f"--namespace={namespace}", "--timeout=240s",
                     f"deployment/{release.name}-ray-cluster-head")  # fmt: skip
     nobody()
-    with release.dashboard() as url:
-        job = ray_api.submit(url, JOBS / "where.py")
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, JOBS / "where.py")
         waiting(1)
-        ran_on = ray_api.wait(url, job).split()[-1]
+        ran_on = ray_api.wait(dashboard, job).split()[-1]
     assert {ran_on} == release.pod_names("worker")
 
     waiting(0)
@@ -100,9 +100,9 @@ def test_keda_scales_on_memory(install: Callable[..., Release], metrics: None) -
     release = install(scaled({}))
     release.wait_for_workers()
     release.wait_for_calm()
-    with release.dashboard() as url:
+    with release.dashboard() as dashboard:
         # Beside an idle Ray this is more than 80 % of 1Gi for one worker, and less for two.
-        ray_api.submit(url, JOBS / "load.py", "memory", "700")
+        ray_api.submit(dashboard, JOBS / "load.py", "memory", "700")
         account = release.wait_for_rescale(1)
         assert "New size: 2; reason: memory resource utilization" in account
         release.wait_for_workers()

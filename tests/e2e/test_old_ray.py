@@ -54,8 +54,8 @@ def test_worker_of_an_old_ray_finishes_its_tasks(
     release.wait_for_workers()
     (leaving,) = release.pod_names("worker")
 
-    with release.dashboard() as url:
-        job = ray_api.submit(url, JOBS / "hold.py", str(TASKS))
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, JOBS / "hold.py", str(TASKS))
         wait_until(
             "all tasks to run",
             lambda: matching(testbed, release, leaving, "/tmp/held-*"),  # noqa: S108
@@ -66,9 +66,9 @@ def test_worker_of_an_old_ray_finishes_its_tasks(
                         f"deployment/{release.worker_name()}")  # fmt: skip
         release.wait_for_workers()
         testbed.kubectl("delete", "pod", leaving, f"--namespace={namespace}", "--wait=false")
-        elsewhere = ray_api.run_job(url, JOBS / "where_else.py", str(4 * TASKS)).split()
+        elsewhere = ray_api.run_job(dashboard, JOBS / "where_else.py", str(4 * TASKS)).split()
         testbed.kubectl("exec", f"--namespace={namespace}", leaving, "--", "touch", "/tmp/go")  # noqa: S108
-        ended = ray_api.wait(url, job).split()
+        ended = ray_api.wait(dashboard, job).split()
 
     assert ended[-TASKS:] == TASKS * [leaving]
     assert leaving not in elsewhere[-4 * TASKS :]

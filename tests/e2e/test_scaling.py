@@ -80,8 +80,8 @@ def test_group_grows_when_a_resource_passes_its_target(
     release = calm(scaling(cpu_request))
     (loaded,) = release.pod_names("worker")
 
-    with release.dashboard() as url:
-        ray_api.submit(url, LOAD, *load)
+    with release.dashboard() as dashboard:
+        ray_api.submit(dashboard, LOAD, *load)
         account = release.wait_for_rescale(1)
         seen = release.utilization()
         assert f"New size: 2; reason: {load[0]} resource utilization" in account
@@ -90,7 +90,7 @@ def test_group_grows_when_a_resource_passes_its_target(
         release.wait_for_workers()
         (added,) = release.pod_names("worker") - {loaded}
         # The actor that makes the load has the only CPU of the first worker.
-        assert ray_api.run_job(url, WHERE).split()[-1] == added
+        assert ray_api.run_job(dashboard, WHERE).split()[-1] == added
 
 
 @pytest.mark.scenario("scale-in.after-load")
@@ -98,13 +98,13 @@ def test_group_grows_when_a_resource_passes_its_target(
 def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> None:
     """The second worker leaves Ray's node table and Kubernetes, and the cluster works on."""
     release = calm(scaling(cpu_request="300m"))
-    with release.dashboard() as url:
-        job = ray_api.submit(url, LOAD, "memory", LOAD_MEBIBYTES)
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, LOAD, "memory", LOAD_MEBIBYTES)
         release.wait_for_rescale(1)
         release.wait_for_workers()
         assert len(release.joined()) == 2
 
-        ray_api.stop(url, job)
+        ray_api.stop(dashboard, job)
         account = release.wait_for_rescale(2)
         assert "New size: 1; reason: All metrics below target" in account
         left = wait_until(
@@ -113,7 +113,7 @@ def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> No
             lambda seen: seen[0] == seen[1] and len(seen[0]) == 1,
             timeout=SCALE_TIMEOUT_SECONDS,
         )
-        assert {ray_api.run_job(url, WHERE).split()[-1]} == left[1]
+        assert {ray_api.run_job(dashboard, WHERE).split()[-1]} == left[1]
 
 
 @pytest.mark.scenario("scale-in.object-store")
@@ -132,8 +132,8 @@ def test_group_shrinks_though_its_object_stores_were_full(
     ))  # fmt: skip
     release.wait_for_rescale(1)  # from the one worker that a Deployment begins with
     release.wait_for_workers()
-    with release.dashboard() as url:
-        filled = json.loads(ray_api.run_job(url, FILL).splitlines()[-1])
+    with release.dashboard() as dashboard:
+        filled = json.loads(ray_api.run_job(dashboard, FILL).splitlines()[-1])
     assert filled.keys() == release.pod_names("worker")
     for worker, size in filled.items():
         assert size > 400 * 2**20
@@ -167,8 +167,8 @@ def test_groups_scale_by_themselves(install: Callable[..., Release], metrics: No
     release.wait_for_workers()
     for group in ("default", "busy"):
         release.wait_for_calm(group)
-    with release.dashboard() as url:
-        ray_api.submit(url, LOAD, "memory", LOAD_MEBIBYTES, "busy")
+    with release.dashboard() as dashboard:
+        ray_api.submit(dashboard, LOAD, "memory", LOAD_MEBIBYTES, "busy")
         assert "New size: 2; reason: memory" in release.wait_for_rescale(1, "busy")
         release.wait_for_workers()
     assert len([name for name in release.joined() if "-busy-" in name]) == 2

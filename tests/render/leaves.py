@@ -121,7 +121,9 @@ def others(leaf: Leaf) -> list[Any]:
     return [
         value
         for value in candidates
-        if leaf.allows(value) and value != leaf.default and (value or leaf.default)
+        if leaf.allows(value)
+        and value != leaf.default
+        and (value or value is False or leaf.default)
     ]
 
 
@@ -170,6 +172,7 @@ _ANY: list[Any] = [
 ]
 # Where the chart itself looks at what is inside.
 _BY_NAME: dict[str, list[Any]] = {
+    "enabled": [False],  # also where null is neither on nor off
     "hard": [{"pods": "9"}],
     "extraObjects": [[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}}]],
     "limits": [{"memory": "4Gi"}],

@@ -155,6 +155,7 @@ ADDED_FLAGS = {
     "runtime-env-agent-port": "no port is left to chance",
 }
 ADDED_OBJECTS = {
+    ("Secret", "ray-ray-cluster-auth"): "nobody uses the cluster without its token",
     ("PodDisruptionBudget", WORKER): "the drain of a Kubernetes node takes one worker at a time",
     ("Service", GCS): "workers find the head by an address that outlives its pod",
     ("Service", CLEANUP): "an uninstall waits for the head to leave before it removes its keys",

@@ -73,8 +73,8 @@ def test_password_comes_from_the_secret_by_reference() -> None:
     assert flags(deployment)["redis-password"] == "$(RAY_REDIS_PASSWORD)"
 
 
-def test_chart_makes_no_secret() -> None:
-    assert "Secret" not in {kind for kind, _ in inventory(template(VALUES))}
+def test_chart_makes_no_secret_beside_the_users() -> None:
+    assert ("Secret", "ray-ray-cluster-redis") not in inventory(template(VALUES))
 
 
 def test_chart_makes_a_secret_of_a_password() -> None:

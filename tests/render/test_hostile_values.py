@@ -142,6 +142,10 @@ NARROW: dict[str, tuple[Put, str]] = {
         },
         "2026-01-01",
     ),
+    "key of a token that is a number": (
+        lambda text: {"auth": {"token": {"existingSecret": "s", "existingSecretKey": text}}},
+        "123",
+    ),
     "Redis namespace that is a number": (
         lambda text: {
             "gcsFaultTolerance": {
@@ -245,6 +249,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "Redis user with a shell": (redis(username="$(id)"), "/redis/username"),
     "Redis key with a path": (redis(existingSecretPasswordKey="../x"), "PasswordKey"),
     "Redis namespace with a newline": (redis(storageNamespace="a\nb"), "/storageNamespace"),
+    "token's key with a path": ({"auth": {"token": {"existingSecretKey": "../x"}}}, "SecretKey"),
     "quantity with a shell": (
         {"worker": {"resources": {"limits": {"memory": "2Gi; id"}}}},
         "/limits/memory",

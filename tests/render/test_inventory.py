@@ -10,6 +10,7 @@ from harness.paths import CHART
 from .objects import deployments, inventory, pod
 
 DEFAULT_OBJECTS = {
+    ("Secret", "ray-ray-cluster-auth"),
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -26,6 +27,7 @@ def of_group(group: str, *kinds: str, prefix: str = "ray-ray-cluster") -> set[tu
 
 HPA, PDB = "HorizontalPodAutoscaler", "PodDisruptionBudget"
 HEAD = {
+    ("Secret", "ray-ray-cluster-auth"),
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -58,6 +60,7 @@ INVENTORY = {
         ("Ingress", "everything-serve"),
         ("ServiceAccount", "ray-jobs"),
         ("ConfigMap", "ray-notes"),
+        ("Secret", "ray-token"),
         ("ResourceQuota", "everything-tenant"),
         ("LimitRange", "everything-tenant"),
         *of_group("default", HPA, PDB, prefix="everything"),

@@ -18,6 +18,7 @@ HOSTS: Object = {"hosts": [{"host": "ray.example.org"}]}
 GATEWAY: Object = {"parentRefs": [{"name": "web"}]}
 GPU: Object = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
 NEEDED: dict[str, Object] = {
+    "auth.token.existingSecretKey": {"auth": {"token": {"existingSecret": "token"}}},
     "gcsFaultTolerance.redis": {
         "gcsFaultTolerance": {
             "mode": "redis",

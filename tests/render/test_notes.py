@@ -165,10 +165,6 @@ def test_commands_fit_the_release(notes: str) -> None:
     assert "ray://ray-ray-cluster-head.team-a.svc.cluster.local:10001" in notes
 
 
-def test_missing_authentication_is_a_loud_warning(notes: str) -> None:
-    assert "WARNING: dashboard, Jobs API and Ray client ask for no password" in notes
-
-
 def test_missing_fault_tolerance_is_mentioned(notes: str) -> None:
     assert OFF in notes
 
@@ -204,7 +200,7 @@ def test_nothing_is_called_exposed_by_default(notes: str) -> None:
     indirect=["notes"],
 )
 def test_every_way_to_the_dashboard_is_a_loud_warning(notes: str, way: str) -> None:
-    assert f"EXPOSE it, {way}" in notes
+    assert f"EXPOSE the cluster, {way}" in notes
 
 
 @pytest.mark.parametrize(

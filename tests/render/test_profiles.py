@@ -53,7 +53,7 @@ def selectors(obj: Object) -> Iterator[tuple[str, dict[str, str]]]:
 
 @every_profile
 def test_second_render_equals_the_first(profile: Path | None) -> None:
-    """Or every GitOps sync would restart the cluster."""
+    """Or every GitOps sync would restart the cluster. A token that is new each time is apart."""
     values = values_of(profile)
     assert template(values) == template(values)
 

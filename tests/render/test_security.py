@@ -21,6 +21,7 @@ def test_release_has_no_permissions_and_nothing_outside_its_namespace() -> None:
         "HorizontalPodAutoscaler",
         "PersistentVolumeClaim",
         "PodDisruptionBudget",
+        "Secret",
         "Service",
     }
 

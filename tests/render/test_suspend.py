@@ -32,8 +32,8 @@ def test_no_field_is_written_that_an_autoscaler_owned(suspended: list[Object]) -
     assert not of_component(suspended, "Deployment", "worker")
 
 
-def test_addresses_claims_and_accounts_stay(suspended: list[Object]) -> None:
-    stays = {"Service", "PersistentVolumeClaim", "ServiceAccount"}
+def test_addresses_claims_accounts_and_token_stay(suspended: list[Object]) -> None:
+    stays = {"Service", "PersistentVolumeClaim", "ServiceAccount", "Secret"}
     awake = {entry for entry in inventory(template(VALUES)) if entry[0] in stays}
     assert awake <= inventory(suspended)
 

@@ -130,6 +130,16 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "gcsFaultTolerance.redis.username needs Ray 2.41.0 or newer, but the cluster's is 2.40.0",
     ),
     (
+        "value that needs a newer Ray",
+        {"image": {"tag": "2.51.2"}, "auth": {"token": {"enabled": True}}},
+        "auth.token.enabled needs Ray 2.52.0 or newer, but the cluster's is 2.51.2",
+    ),
+    (
+        "Secret for a token that is off",
+        {"auth": {"token": {"enabled": False, "existingSecret": "token"}}},
+        "auth.token.existingSecret is set, but auth.token.enabled is false",
+    ),
+    (
         "hook in the drain's place",
         {
             "image": {"tag": "2.56.1"},

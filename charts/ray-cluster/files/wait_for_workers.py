@@ -9,6 +9,7 @@ seconds for which the head goes on in any case, so that load balancers have time
 """
 
 import json
+import os
 import pathlib
 import socket
 import struct
@@ -49,7 +50,10 @@ def uninstalled(domain: str, service: str) -> bool:
 
 def ask(port: str, path: str) -> Any:
     """What Ray's dashboard on this node answers."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token.strip()}")
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         return json.load(answer)
 
 

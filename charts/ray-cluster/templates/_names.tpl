@@ -16,6 +16,7 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.serveName" $
   include "ray-cluster.serviceAccountName" $
   include "ray-cluster.tenantName" $
+  include "ray-cluster.authName" $
   include "ray-cluster.redisName" $
   include "ray-cluster.cleanupName" $
 
@@ -112,6 +113,11 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{/* The tenant's ResourceQuota and LimitRange. */}}
 {{- define "ray-cluster.tenantName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "tenant") -}}
+{{- end -}}
+
+{{/* The Secret with a token of the chart's making. */}}
+{{- define "ray-cluster.authName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "auth") -}}
 {{- end -}}
 
 {{/* The Secret that the chart makes of a password. */}}

@@ -28,11 +28,13 @@ takes a few lines of Python). $(NAME) in an argument is expanded by Kubernetes.
 {{/* The first Ray with each feature that the oldest lacks. */}}
 {{- define "ray-cluster.ray.features" -}}
 agentHealth: 2.53.0
+agentToken: 2.54.0
 drainOnSigterm: 2.57.0
 labelList: 2.45.0
 redisUsername: 2.41.0
 rocksdb: 2.57.0
 spillingDirectory: 2.45.0
+token: 2.52.0
 {{- end -}}
 
 {{/* Whether this Ray has a feature. An unknown one has all, since _validate.tpl refuses it anyway. */}}
@@ -195,6 +197,9 @@ worker-port-list: ports.workerMin
   value: $(POD_NAME)
 - name: RAY_NODE_TYPE_NAME
   value: {{ default "head" .group | quote }}
+{{- with include "ray-cluster.auth.env" .ctx }}
+{{ . }}
+{{- end }}
 - name: RAY_USAGE_STATS_ENABLED
   value: {{ .ctx.Values.usageStats.enabled | ternary "1" "0" | quote }}
 {{- if not .ctx.Values.usageStats.enabled }}
@@ -238,6 +243,9 @@ worker-port-list: ports.workerMin
 CPU_REQUEST: ""
 POD_IP: ""
 POD_NAME: ""
+RAY_AUTH_MODE: auth.token.enabled
+RAY_AUTH_TOKEN: auth.token.existingSecret
+RAY_AUTH_TOKEN_PATH: auth.token.existingSecret
 RAY_CLOUD_INSTANCE_ID: ""
 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: worker.drain.timeoutSeconds
 RAY_NODE_TYPE_NAME: ""

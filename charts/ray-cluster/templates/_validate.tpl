@@ -16,6 +16,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.serviceAccount" (dict "account" .Values.serviceAccount "nodes" (append (values $groups) .Values.head)) }}
 {{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
 {{ include "ray-cluster.validate.version" . }}
+{{ include "ray-cluster.validate.auth" . }}
 {{- if .Values.gcsFaultTolerance.redis.username }}
 {{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" "gcsFaultTolerance.redis.username" "feature" "redisUsername") }}
 {{- end }}
@@ -93,6 +94,16 @@ rayVersion is {{ $version }}, but image.tag is {{ .Values.image.tag }}: remove r
 {{- define "ray-cluster.validate.needs" -}}
 {{- if not (include "ray-cluster.ray.has" .) }}
 {{ .value }} needs Ray {{ get (include "ray-cluster.ray.features" . | fromYaml) .feature }} or newer, but the cluster's is {{ include "ray-cluster.ray.version" .ctx }}: remove it, or choose another image.tag.
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.auth" -}}
+{{- with .Values.auth.token }}
+{{- if .enabled }}
+{{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" "auth.token.enabled" "feature" "token") }}
+{{- else if and .existingSecret (not (kindIs "invalid" .enabled)) }}
+auth.token.existingSecret is set, but auth.token.enabled is false: enable it, or remove the Secret.
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -40,8 +40,8 @@ The number of pods that the group's Deployment says; nothing where an autoscaler
 
 What an upgrade no longer says goes back to one, and all but one of a live group's workers would go. So a number that was said
 once, which an annotation tells, is said on as it is by now: with Helm 4 until another has changed it, whose it is then; with
-Helm 3 for good, which tells nobody's fields apart. This is the chart's only look at the cluster. `helm template` has none, and
-neither have tools that use it: their users leave `replicas` at null, and nothing is ever said.
+Helm 3 for good, which tells nobody's fields apart. The chart looks at the cluster here and for its token (_auth.tpl). `helm template` cannot, and
+neither can tools that use it: their users leave `replicas` at null, and nothing is ever said.
 */}}
 {{- define "ray-cluster.workerReplicas" -}}
 {{- if not (or .values.autoscaling.enabled (kindIs "invalid" .values.replicas)) -}}
