@@ -9,7 +9,9 @@ from harness.paths import CHART
 
 from .objects import deployments, inventory, pod
 
+NETWORK = ("NetworkPolicy", "ray-ray-cluster-network")
 DEFAULT_OBJECTS = {
+    NETWORK,
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -26,6 +28,7 @@ def of_group(group: str, *kinds: str, prefix: str = "ray-ray-cluster") -> set[tu
 
 HPA, PDB = "HorizontalPodAutoscaler", "PodDisruptionBudget"
 HEAD = {
+    NETWORK,
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -60,6 +63,11 @@ INVENTORY = {
         ("ConfigMap", "ray-notes"),
         ("ResourceQuota", "everything-tenant"),
         ("LimitRange", "everything-tenant"),
+        ("NetworkPolicy", "everything-network"),
+        *(
+            ("NetworkPolicy", f"everything-network-{topic}")
+            for topic in ("dashboard", "client", "serve", "metrics", "egress")
+        ),
         *of_group("default", HPA, PDB, prefix="everything"),
         *of_group("spill", PDB, prefix="everything"),
     },
@@ -69,8 +77,9 @@ INVENTORY = {
         ("LimitRange", "ray-ray-cluster-tenant"),
     },
     "07-redis-values.yaml": DEFAULT_OBJECTS
+    | {("NetworkPolicy", f"ray-ray-cluster-network-{topic}") for topic in ("egress", "redis")}
     | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")}
-    | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("Service", "Job")},
+    | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("NetworkPolicy", "Service", "Job")},
     "08-rocksdb-values.yaml": DEFAULT_OBJECTS | {("PersistentVolumeClaim", "ray-ray-cluster-gcs")},
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {
