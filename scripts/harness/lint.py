@@ -22,7 +22,7 @@ _KUBE_SCORE_IGNORED = {
     "deployment-replicas": "Ray has one head",
     "deployment-strategy": "two heads at a time would write to one storage",
     "horizontalpodautoscaler-replicas": "a group of one worker is fine, and cheap",
-    "pod-networkpolicy": "the chart has none yet",
+    "pod-networkpolicy": "egress is closed on request: what jobs reach is a tenant's to say",
     "pod-probes-identical": "Ray has one health endpoint; the thresholds differ",
 }
 

@@ -29,6 +29,7 @@ from .objects import (
 
 HEAD, WORKER = "ray-ray-cluster-head", "ray-ray-cluster-worker-default"
 GCS, CLEANUP = "ray-ray-cluster-gcs", "ray-ray-cluster-redis-cleanup"
+NETWORK = "ray-ray-cluster-network"
 ADDRESS = f"{GCS}.ray.svc.cluster.local:6380"
 
 NAMES = "every name begins with the release's, so that tenants in one namespace do not meet"
@@ -158,6 +159,7 @@ ADDED_OBJECTS = {
     ("Secret", "ray-ray-cluster-auth"): "nobody uses the cluster without its token",
     ("PodDisruptionBudget", WORKER): "the drain of a Kubernetes node takes one worker at a time",
     ("Service", GCS): "workers find the head by an address that outlives its pod",
+    ("NetworkPolicy", NETWORK): "nobody else reaches a port at which code is run",
     ("Service", CLEANUP): "an uninstall waits for the head to leave before it removes its keys",
     ("Job", CLEANUP): "an uninstall leaves no keys in the Redis",
 }

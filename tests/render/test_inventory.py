@@ -9,8 +9,10 @@ from harness.paths import CHART
 
 from .objects import deployments, inventory, pod
 
+NETWORK = ("NetworkPolicy", "ray-ray-cluster-network")
 DEFAULT_OBJECTS = {
     ("Secret", "ray-ray-cluster-auth"),
+    NETWORK,
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -28,6 +30,7 @@ def of_group(group: str, *kinds: str, prefix: str = "ray-ray-cluster") -> set[tu
 HPA, PDB = "HorizontalPodAutoscaler", "PodDisruptionBudget"
 HEAD = {
     ("Secret", "ray-ray-cluster-auth"),
+    NETWORK,
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -63,6 +66,11 @@ INVENTORY = {
         ("Secret", "ray-token"),
         ("ResourceQuota", "everything-tenant"),
         ("LimitRange", "everything-tenant"),
+        ("NetworkPolicy", "everything-network"),
+        *(
+            ("NetworkPolicy", f"everything-network-{topic}")
+            for topic in ("dashboard", "client", "serve", "metrics", "egress")
+        ),
         *of_group("default", HPA, PDB, prefix="everything"),
         *of_group("spill", PDB, prefix="everything"),
     },
@@ -72,8 +80,9 @@ INVENTORY = {
         ("LimitRange", "ray-ray-cluster-tenant"),
     },
     "07-redis-values.yaml": DEFAULT_OBJECTS
+    | {("NetworkPolicy", f"ray-ray-cluster-network-{topic}") for topic in ("egress", "redis")}
     | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")}
-    | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("Service", "Job")},
+    | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("NetworkPolicy", "Service", "Job")},
     "08-rocksdb-values.yaml": DEFAULT_OBJECTS | {("PersistentVolumeClaim", "ray-ray-cluster-gcs")},
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {

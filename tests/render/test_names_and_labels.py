@@ -14,6 +14,7 @@ SELECTING = {
     "Deployment": lambda obj: obj["spec"]["selector"]["matchLabels"],
     "PodDisruptionBudget": lambda obj: obj["spec"]["selector"]["matchLabels"],
     "Service": lambda obj: obj["spec"]["selector"],
+    "NetworkPolicy": lambda obj: obj["spec"]["podSelector"]["matchLabels"],
 }
 
 
@@ -40,7 +41,7 @@ def test_two_long_groups_that_differ_at_the_end_share_no_name() -> None:
 
 def test_shortened_name_keeps_its_suffix() -> None:
     names = {name for _, name in inventory(template(release=LONG))}
-    assert {name.rsplit("-", 1)[1] for name in names} == {"gcs", "head", "default"}
+    assert {name.rsplit("-", 1)[1] for name in names} == {"gcs", "head", "default", "network"}
 
 
 def test_release_that_contains_the_charts_name_is_not_doubled() -> None:
@@ -65,7 +66,7 @@ def test_every_object_carries_the_standard_labels(defaults: list[Object]) -> Non
         assert labels["app.kubernetes.io/instance"] == "ray"
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
         assert labels["app.kubernetes.io/version"] == "2.60.0"
-        assert labels["app.kubernetes.io/component"] in {"gcs", "head", "worker"}
+        assert labels["app.kubernetes.io/component"] in {"gcs", "head", "network", "worker"}
         assert labels["helm.sh/chart"].startswith("ray-cluster-")
 
 

@@ -16,6 +16,7 @@ from .objects import Object
 # `create` beside or above a value is switched on without an entry here.
 HOSTS: Object = {"hosts": [{"host": "ray.example.org"}]}
 GATEWAY: Object = {"parentRefs": [{"name": "web"}]}
+CLOSED: Object = {"networkPolicy": {"egress": {"restricted": True}}}
 GPU: Object = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
 NEEDED: dict[str, Object] = {
     "auth.token.existingSecretKey": {"auth": {"token": {"existingSecret": "token"}}},
@@ -61,6 +62,13 @@ NEEDED: dict[str, Object] = {
     "worker.serveProxy": {"serve": {"enabled": True}},
     "head.numGpus": {"head": GPU},
     "worker.numGpus": {"worker": GPU},
+    "networkPolicy.serve": {"serve": {"enabled": True}},
+    "networkPolicy.egress.dns": CLOSED,
+    "networkPolicy.egress.to": CLOSED,
+    "networkPolicy.egress.redis": {
+        "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "redis:6379"}},
+        "networkPolicy": {"egress": {"restricted": True, "redis": [{"podSelector": {}}]}},
+    },
     "tenant.resourceQuota": {"tenant": {"resourceQuota": {"hard": {"pods": 99}}}},
     "tenant.limitRange": {
         "tenant": {"limitRange": {"limits": [{"type": "Container", "max": {"cpu": 4}}]}}

@@ -1,5 +1,7 @@
 """NOTES.txt says what matters for these values."""
 
+from typing import Any
+
 import pytest
 
 from harness.helm import dry_run
@@ -217,3 +219,57 @@ def test_fault_tolerance_names_its_redis(notes: str) -> None:
 def test_fault_tolerance_names_its_claim(notes: str) -> None:
     assert OFF not in notes
     assert "RocksDB on the claim ray-ray-cluster-gcs" in notes
+
+
+INGRESS: dict[str, Any] = {"ingress": {"enabled": True, "hosts": [{"host": "ray.example.com"}]}}
+ANYBODY: dict[str, Any] = {"from": [{"namespaceSelector": {}}]}
+
+
+def test_who_is_let_in_is_listed(notes: str) -> None:
+    listed = notes.partition("these are let in:\n")[2].partition("\n\n")[0].split("\n")
+    assert listed == ["  dashboard: nobody", "  client: nobody", "  metrics: nobody"]
+
+
+@pytest.mark.parametrize("notes", [{"networkPolicy": {"enabled": False}}], indirect=True)
+def test_missing_network_policies_are_a_loud_warning(notes: str) -> None:
+    assert "WARNING: networkPolicy.enabled is false" in notes
+
+
+@pytest.mark.parametrize(
+    ("notes", "way"),
+    [
+        ({"dashboard": INGRESS}, "through the Ingress to the dashboard: networkPolicy.dashboard"),
+        (
+            {"head": {"externalService": {"enabled": True, "ports": ["client"]}}},
+            "through the LoadBalancer Service to Ray client: networkPolicy.client",
+        ),
+        (
+            {"serve": {"enabled": True, "service": {"type": "NodePort"}}},
+            "through the NodePort Service to Ray Serve: networkPolicy.serve",
+        ),
+        (
+            {"worker": {"hostNetwork": True}},
+            "default on the machines' network NEVER reach the other pods: "
+            "networkPolicy.extraIngress",
+        ),
+    ],
+    indirect=["notes"],
+)
+def test_way_in_that_nobody_gets_through_is_a_loud_warning(notes: str, way: str) -> None:
+    assert "WARNING: some that these values make a way for are kept out" in notes
+    assert way in notes
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {},
+        {"dashboard": INGRESS, "networkPolicy": {"dashboard": ANYBODY}},
+        {"dashboard": INGRESS, "networkPolicy": {"enabled": False}},
+        {"serve": {"enabled": True}},
+        {"worker": {"hostNetwork": True}, "networkPolicy": {"extraIngress": [ANYBODY]}},
+    ],
+    indirect=True,
+)
+def test_nobody_who_is_wanted_is_called_kept_out(notes: str) -> None:
+    assert "are kept out by networkPolicy" not in notes

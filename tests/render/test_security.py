@@ -19,6 +19,7 @@ def test_release_has_no_permissions_and_nothing_outside_its_namespace() -> None:
     assert kinds == {
         "Deployment",
         "HorizontalPodAutoscaler",
+        "NetworkPolicy",
         "PersistentVolumeClaim",
         "PodDisruptionBudget",
         "Secret",

@@ -523,6 +523,21 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "serve.ingress and dashboard.ingress both answer to a.b/: give one of them another",
     ),
     (
+        "closed egress without a way to the Redis",
+        {**redis("redis", address="r:1"), "networkPolicy": {"egress": {"restricted": True}}},
+        "say in networkPolicy.egress.redis where the Redis is",
+    ),
+    (
+        "opening where nothing is closed",
+        {"networkPolicy": {"egress": {"to": [{"ports": [{"port": 443}]}]}}},
+        "networkPolicy.egress.to is set, but nothing is closed that it could open",
+    ),
+    (
+        "label of the chart's own",
+        {"networkPolicy": {"labels": {"app.kubernetes.io/name": "mine"}}},
+        "networkPolicy.labels sets app.kubernetes.io/name, a label that the chart sets itself",
+    ),
+    (
         "more than the quota has",
         quota({"requests.cpu": "1.9"}),
         "tenant.resourceQuota.hard.requests.cpu is 1.9, but the release comes to 2 at its largest "

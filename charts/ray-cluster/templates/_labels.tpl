@@ -5,6 +5,7 @@ Labels and annotations. All helpers here take the same arguments; "group" belong
   include "ray-cluster.labels" (dict "ctx" $ "component" "head")
   include "ray-cluster.selectorLabels" (dict "ctx" $ "component" "worker" "group" $name)
   include "ray-cluster.podLabels" (dict "ctx" $ "component" "worker" "group" $name "values" $group)
+  include "ray-cluster.releaseSelectorLabels" $
   include "ray-cluster.serveSelectorLabels" $
 
 The chart's own labels win over the user's; _validate.tpl refuses the attempt to change them.
@@ -28,10 +29,15 @@ annotations:
 {{- include "ray-cluster.withoutNulls" $merged -}}
 {{- end -}}
 
-{{/* The pods that receive requests for Ray Serve, of whatever component and group. */}}
-{{- define "ray-cluster.serveSelectorLabels" -}}
+{{/* All pods of the release, of whatever component and group. */}}
+{{- define "ray-cluster.releaseSelectorLabels" -}}
 app.kubernetes.io/name: {{ include "ray-cluster.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The pods that receive requests for Ray Serve, of whatever component and group. */}}
+{{- define "ray-cluster.serveSelectorLabels" -}}
+{{ include "ray-cluster.releaseSelectorLabels" . }}
 ray-cluster/serve: "true"
 {{- end -}}
 

@@ -19,6 +19,7 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.authName" $
   include "ray-cluster.redisName" $
   include "ray-cluster.cleanupName" $
+  include "ray-cluster.networkName" (dict "ctx" $ "topic" "metrics")
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}
@@ -128,4 +129,9 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{/* What an uninstall needs to remove a cluster's keys. */}}
 {{- define "ray-cluster.cleanupName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "redis-cleanup") -}}
+{{- end -}}
+
+{{/* A NetworkPolicy; the one without a topic is about all pods of the release. */}}
+{{- define "ray-cluster.networkName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "network-%s" (default "" .topic) | trimSuffix "-")) -}}
 {{- end -}}

@@ -32,6 +32,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.oneHead" .Values.head }}
 {{ include "ray-cluster.validate.groupNames" $groups }}
 {{ include "ray-cluster.validate.tenant" . }}
+{{ include "ray-cluster.validate.network" . }}
 {{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
 {{- $node := dict "ctx" $ "component" "worker" "path" (printf "workerGroups.%s" $name) "values" $group }}
@@ -553,6 +554,22 @@ serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it co
 {{- end }}
 {{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) }}
 {{ $target }}.httpRoute is enabled without parentRefs: name the gateway that it belongs to, for example parentRefs: [{name: web}].
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A policy cannot name a Redis by its address in the values: behind a name or a Service there are others. */}}
+{{- define "ray-cluster.validate.network" -}}
+{{ include "ray-cluster.validate.labels" (dict "path" "networkPolicy." "values" .Values.networkPolicy) }}
+{{- with .Values.networkPolicy }}
+{{- $closed := and .enabled .egress.restricted }}
+{{- range $key := list "redis" "to" }}
+{{- if and (get $.Values.networkPolicy.egress $key) (not $closed) }}
+networkPolicy.egress.{{ $key }} is set, but nothing is closed that it could open: set networkPolicy.enabled and networkPolicy.egress.restricted, or remove it.
+{{- end }}
+{{- end }}
+{{- if and $closed (eq $.Values.gcsFaultTolerance.mode "redis") (not .egress.redis) }}
+networkPolicy.egress.restricted is true, and gcsFaultTolerance.mode is redis: say in networkPolicy.egress.redis where the Redis is, for example [{ipBlock: {cidr: 10.0.0.7/32}}] or [{podSelector: {matchLabels: {app: redis}}}].
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -1,0 +1,250 @@
+"""NetworkPolicies keep others out, and nothing that Ray needs."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from harness import cluster as clusters
+from harness import helm, network_policies
+from harness.cluster import Cluster
+from harness.network_policies import Peer
+from harness.process import run
+
+from . import pods, redis
+from .release import JOBS, Release, small, wait_until
+
+GCS, CLIENT, DASHBOARD, OBJECTS, METRICS = 6380, 10001, 8265, 8076, 8080
+SERVER_PORT = 8000
+SERVER = f"""
+import http.server as s
+s.ThreadingHTTPServer(("", {SERVER_PORT}), s.SimpleHTTPRequestHandler).serve_forever()
+"""
+# Prints which of the addresses among its arguments accept a connection. A packet that a policy
+# refuses is answered by nobody, and a second one follows after a second.
+CONNECT = """
+import concurrent.futures, json, socket, sys
+
+def answers(target):
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+with concurrent.futures.ThreadPoolExecutor(32) as pool:
+    targets = sys.argv[1:]
+    print(json.dumps([t for t, yes in zip(targets, pool.map(answers, targets)) if yes]))
+"""
+
+
+@pytest.fixture(scope="session")
+def enforcer(own_cluster: Cluster) -> Cluster:
+    """The cluster, and the program that enforces policies in it.
+
+    Of a higher scope than a share of the cluster, so that nobody holds one while it is built.
+    """
+    network_policies.build()
+    return own_cluster
+
+
+@contextmanager
+def neighbour(testbed: Cluster, api: client.ApiClient, name: str) -> Iterator[tuple[str, str]]:
+    """Another namespace with a pod `probe` that serves HTTP: the namespace, the pod's address."""
+    with clusters.namespace(testbed, name) as namespace:
+        ready = {"tcpSocket": {"port": SERVER_PORT}, "periodSeconds": 1}
+        container = pods.ray_container(SERVER) | {"readinessProbe": ready}
+        pods.start(api, namespace, "probe", container)
+        yield namespace, pods.wait_ready(api, testbed, namespace, "probe")
+
+
+def answering(testbed: Cluster, namespace: str, pod: str, targets: set[str]) -> set[str]:
+    """Which of the targets (host:port) accept a connection from a pod."""
+    said = testbed.kubectl(
+        "exec", f"--namespace={namespace}", pod, "--", "python", "-c", CONNECT, *sorted(targets)
+    )
+    return set(json.loads(said.splitlines()[-1]))
+
+
+def exchange(release: Release) -> None:
+    """Have the workers read each other's objects."""
+    log = release.run_job(JOBS / "exchange.py")
+    assert json.loads(log.strip().splitlines()[-1]) == {"workers": 2, "moved": 2}
+
+
+def peers(api: client.ApiClient) -> dict[str, Peer]:
+    """The cluster's pods by their addresses."""
+    core = client.CoreV1Api(api)
+    labels = {n.metadata.name: n.metadata.labels for n in core.list_namespace().items}
+    return {
+        pod.status.pod_ip: Peer(
+            pod.status.pod_ip,
+            pod.metadata.namespace,
+            pod.metadata.labels or {},
+            labels[pod.metadata.namespace],
+        )
+        for pod in core.list_pod_for_all_namespaces().items
+        if pod.status.pod_ip and not pod.spec.host_network
+    }
+
+
+def assert_allowed(
+    log: Path, policies: list[dict[str, Any]], release: Release, there: dict[str, Peer]
+) -> None:
+    """Every connection of the release's pods in `log` is allowed by `policies`.
+
+    The node's own are not asked about: its kubelet's probes reach pods in any case.
+    """
+    node = set(run(["docker", "exec", str(release.cluster.node), "hostname", "-I"]).split())
+    own = {
+        address
+        for address, peer in there.items()
+        if peer.labels.get("app.kubernetes.io/instance") == release.name
+        and peer.namespace == release.namespace
+    }
+    seen: set[tuple[str, str, int]] = set()
+    refused = {}
+    for connection in network_policies.connections(log):
+        if connection.source in node or not own & {connection.source, connection.target}:
+            continue
+        source, target = (
+            there.get(address, Peer(address)) for address in (connection.source, connection.target)
+        )
+        seen.add((_title(source), _title(target), connection.port))
+        if reason := network_policies.objection(policies, connection, source, target):
+            refused[f"{_title(source)} to {_title(target)}:{connection.port}"] = reason
+    assert not refused, f"the policies refuse what was seen: {refused}"
+    expected = {
+        ("worker", "worker", OBJECTS),
+        ("worker", "head", GCS),
+        ("head", "redis", 6379),
+        ("worker", "kube-dns", 53),
+        ("probe", "worker", METRICS),
+    }
+    assert expected <= seen, f"{expected - seen} were not among the connections seen: {seen}"
+
+
+def _title(peer: Peer) -> str:
+    """What people call it."""
+    keys = ("app.kubernetes.io/component", "app.kubernetes.io/name", "k8s-app", "app")
+    return next((peer.labels[key] for key in keys if key in peer.labels), peer.address)
+
+
+@contextmanager
+def without_own_pods(release: Release) -> Iterator[None]:
+    """Break the policy: it lets nobody in, not even the release's own pods."""
+    name = f"networkpolicy/{release.name}-ray-cluster-network"
+    within = f"--namespace={release.namespace}"
+
+    def let_in(rules: list[Any]) -> None:
+        patch = json.dumps({"spec": {"ingress": rules}})
+        release.cluster.kubectl("patch", within, name, "--type=merge", f"--patch={patch}")
+
+    found = json.loads(release.cluster.kubectl("get", within, name, "--output=json"))
+    let_in([])
+    try:
+        yield
+    finally:
+        let_in(found["spec"]["ingress"])
+
+
+@pytest.mark.scenario("security.network-policies")
+@pytest.mark.needs(cpu=200, memory=3 * 1024)
+def test_network_policies_keep_others_out_and_ray_at_work(
+    enforcer: Cluster,
+    api: client.ApiClient,
+    namespace: str,
+    install: Callable[..., Release],
+    tmp_path: Path,
+) -> None:
+    """What a cluster without policies is seen to connect is allowed by them, and they hold.
+
+    Two workers exchange objects, with the cluster's state in a Redis and egress closed. Strangers
+    reach no port, a Prometheus the metrics alone, and a worker nothing beyond its release; an
+    uninstall still removes the keys.
+    """
+    redis.add_password(api, namespace)
+    redis.start(enforcer, namespace, lasting=False)
+    values = small(replicas=2, autoscaling={"enabled": False}) | redis.fault_tolerance()
+    with (
+        neighbour(enforcer, api, "stranger") as (stranger, stranger_address),
+        neighbour(enforcer, api, "prometheus") as (prometheus, _),
+    ):
+        selector = {"matchLabels": {"kubernetes.io/metadata.name": prometheus}}
+        closed = values | {
+            "networkPolicy": {
+                "metrics": {"from": [{"namespaceSelector": selector}]},
+                "egress": {
+                    "restricted": True,
+                    "redis": [
+                        {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
+                    ],
+                },
+            }
+        }
+        # Without policies.
+        connections = tmp_path / "connections.log"
+        with network_policies.recorded(enforcer, connections):
+            release = install(values | {"networkPolicy": {"enabled": False}})
+            release.wait_for_workers()
+            exchange(release)
+            (head,) = (pod.status.pod_ip for pod in release.pods("head"))
+            workers = {pod.status.pod_ip for pod in release.pods("worker")}
+            metrics = {f"{address}:{METRICS}" for address in (head, *workers)}
+            everything = metrics | {f"{head}:{port}" for port in (GCS, CLIENT, DASHBOARD, OBJECTS)}
+            assert answering(enforcer, prometheus, "probe", metrics) == metrics
+        objects = helm.template(closed, namespace=namespace)
+        policies = [obj for obj in objects if obj["kind"] == "NetworkPolicy"]
+        assert_allowed(connections, policies, release, peers(api))
+        assert answering(enforcer, stranger, "probe", everything) == everything
+        outside = {f"{stranger_address}:{SERVER_PORT}"}
+        worker = min(release.pod_names("worker"))
+        assert answering(enforcer, namespace, worker, outside) == outside
+
+        install(closed)
+        with network_policies.enforced(enforcer, namespace, tmp_path / "verdicts.log"):
+            wait_until(
+                "a stranger whom nothing answers",
+                lambda: answering(enforcer, stranger, "probe", everything),
+                lambda seen: not seen,
+                timeout=30,
+            )
+            assert answering(enforcer, prometheus, "probe", everything) == metrics
+            # A worker that joins now makes all of its connections under the policies.
+            replaced = min(release.pod_names("worker"))
+            enforcer.kubectl("delete", "pod", f"--namespace={namespace}", replaced)
+            wait_until(
+                f"another worker in the place of {replaced}",
+                release.joined,
+                lambda names: len(names) == 2 and replaced not in names,
+                timeout=90,
+            )
+            exchange(release)
+            worker = min(release.pod_names("worker"))
+            inside = {f"{release.head_service}.{namespace}.svc.cluster.local:{GCS}"}
+            assert answering(enforcer, namespace, worker, outside | inside) == inside
+
+            with without_own_pods(release):
+                wait_until(
+                    "a worker that does not reach its head",
+                    lambda: answering(enforcer, namespace, worker, inside),
+                    lambda seen: not seen,
+                    timeout=30,
+                )
+            wait_until(
+                "a worker that reaches its head again",
+                lambda: answering(enforcer, namespace, worker, inside),
+                lambda seen: seen == inside,
+                timeout=30,
+            )
+            release.uninstall()
+            assert not redis.command(enforcer, namespace, "KEYS", "RAY*")
+            left = enforcer.kubectl(
+                "get", "networkpolicies", f"--namespace={namespace}", "--output=name"
+            )
+            assert not left
