@@ -23,7 +23,7 @@ from pytest_helm_charts.k8s.deployment import wait_for_deployments_to_run
 from pytest_helm_charts.k8s.fixtures import NamespaceFactoryFunc
 
 from harness import cluster as clusters
-from harness import helm, report
+from harness import helm, monitoring, report
 from harness import keda as addon
 from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
@@ -99,6 +99,21 @@ def keda(testbed: Cluster) -> None:
         addon.ensure(testbed)
     elif not addon.is_there(testbed):
         pytest.skip("the cluster has no KEDA")
+
+
+@pytest.fixture(scope="session")
+def prometheus_operator(testbed: Cluster) -> None:
+    """The Prometheus operator; skips the test where somebody's own cluster has none."""
+    if testbed.node:
+        monitoring.ensure_operator(testbed)
+    elif not monitoring.has_operator(testbed):
+        pytest.skip("the cluster has no Prometheus operator")
+
+
+@pytest.fixture(scope="session")
+def state_metrics(own_cluster: Cluster) -> None:
+    """Metrics about Kubernetes' objects, where the tests know them to be."""
+    monitoring.ensure_state_metrics(own_cluster)
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,9 @@ NEEDED: dict[str, Object] = {
     "worker.serveProxy": {"serve": {"enabled": True}},
     "head.numGpus": {"head": GPU},
     "worker.numGpus": {"worker": GPU},
+    "monitoring.prometheus.existingSecretHeadersKey": {
+        "monitoring": {"prometheus": {"existingSecret": "prometheus"}}
+    },
     "tenant.resourceQuota": {"tenant": {"resourceQuota": {"hard": {"pods": 99}}}},
     "tenant.limitRange": {
         "tenant": {"limitRange": {"limits": [{"type": "Container", "max": {"cpu": 4}}]}}

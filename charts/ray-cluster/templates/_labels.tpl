@@ -6,6 +6,7 @@ Labels and annotations. All helpers here take the same arguments; "group" belong
   include "ray-cluster.selectorLabels" (dict "ctx" $ "component" "worker" "group" $name)
   include "ray-cluster.podLabels" (dict "ctx" $ "component" "worker" "group" $name "values" $group)
   include "ray-cluster.serveSelectorLabels" $
+  include "ray-cluster.releaseSelectorLabels" $
 
 The chart's own labels win over the user's; _validate.tpl refuses the attempt to change them.
 */}}
@@ -30,9 +31,14 @@ annotations:
 
 {{/* The pods that receive requests for Ray Serve, of whatever component and group. */}}
 {{- define "ray-cluster.serveSelectorLabels" -}}
+{{ include "ray-cluster.releaseSelectorLabels" . }}
+ray-cluster/serve: "true"
+{{- end -}}
+
+{{/* All pods of the release. */}}
+{{- define "ray-cluster.releaseSelectorLabels" -}}
 app.kubernetes.io/name: {{ include "ray-cluster.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
-ray-cluster/serve: "true"
 {{- end -}}
 
 {{/*
