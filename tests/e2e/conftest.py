@@ -23,8 +23,9 @@ from pytest_helm_charts.k8s.deployment import wait_for_deployments_to_run
 from pytest_helm_charts.k8s.fixtures import NamespaceFactoryFunc
 
 from harness import cluster as clusters
-from harness import helm, monitoring, report
+from harness import helm, report
 from harness import keda as addon
+from harness import state_metrics as observer
 from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
 from harness.registry import Registry
@@ -102,18 +103,9 @@ def keda(testbed: Cluster) -> None:
 
 
 @pytest.fixture(scope="session")
-def prometheus_operator(testbed: Cluster) -> None:
-    """The Prometheus operator; skips the test where somebody's own cluster has none."""
-    if testbed.node:
-        monitoring.ensure_operator(testbed)
-    elif not monitoring.has_operator(testbed):
-        pytest.skip("the cluster has no Prometheus operator")
-
-
-@pytest.fixture(scope="session")
 def state_metrics(own_cluster: Cluster) -> None:
     """Metrics about Kubernetes' objects, where the tests know them to be."""
-    monitoring.ensure_state_metrics(own_cluster)
+    observer.ensure(own_cluster)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ class Prometheus:
         return {
             target["labels"]["instance"]: f"{target['health']} {target['lastError']}".strip()
             for target in self.targets()
-            if target["scrapePool"].split("/")[0] == job
+            if target["scrapePool"] == job
         }
 
     def wait_for_all_of(self, release: Release, *jobs: str) -> None:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes import client, utils
 
-from harness import helm, images, monitoring, ray_api
+from harness import helm, ray_api, state_metrics
 from harness.cluster import Cluster
 
 from . import pods, prometheus
 from .prometheus import Prometheus
-from .release import JOBS, READY_TIMEOUT_SECONDS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
 
 CLAIM = "ray-prom-pvc"
 # Neither where the head mounts it, nor where Ray's own file would be.
@@ -122,85 +121,6 @@ def test_prometheus_finds_nodes_of_an_old_ray_through_a_claim(
     """The claim is the chart's own, under the name that Prometheus knows."""
     release = install(watched(claim=claim(name=CLAIM)) | {"image": {"tag": old_ray}})
     assert_follows(over_the_claim(testbed, api, namespace), release, "file")
-
-
-@pytest.fixture
-def operated(testbed: Cluster, api: client.ApiClient, namespace: str) -> Prometheus:
-    """A Prometheus that the operator runs, for all monitors and rules of the namespace."""
-    account = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": {"name": "prometheus"},
-        "rules": [
-            {
-                "apiGroups": ["", "discovery.k8s.io"],
-                "resources": ["pods", "services", "endpoints", "endpointslices"],
-                "verbs": ["get", "list", "watch"],
-            }
-        ],
-    }
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": "prometheus"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "prometheus"},
-        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
-    }
-    reference, _, version = images.PROMETHEUS_REFERENCE.rpartition(":")
-    watcher = {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "Prometheus",
-        "metadata": {"name": "watcher"},
-        "spec": {
-            "image": f"{reference}:{version}",
-            "version": version,
-            "serviceAccountName": "default",
-            "scrapeInterval": "2s",
-            "podMonitorSelector": {},
-            "serviceMonitorSelector": {},
-            "ruleSelector": {},
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": prometheus.USER,
-                "fsGroup": prometheus.USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [{"name": "prometheus", "command": ["prometheus"]}],
-        },
-    }
-    testbed.kubectl(
-        "apply", f"--namespace={namespace}", "-f", "-",
-        stdin=yaml.safe_dump_all([account, binding, watcher]),
-    )  # fmt: skip
-    pod = "prometheus-watcher-0"
-    wait_until(
-        "the operator to make a Prometheus",
-        lambda: testbed.kubectl("get", "pods", f"--namespace={namespace}", "--output=name"),
-        lambda names: f"pod/{pod}" in names.split(),
-        timeout=READY_TIMEOUT_SECONDS,
-    )
-    pods.wait_ready(api, testbed, namespace, pod)
-    return Prometheus(testbed, namespace, pod)
-
-
-@pytest.mark.slow  # building the operator takes minutes
-@pytest.mark.scenario("monitoring.monitors")
-@pytest.mark.usefixtures("prometheus_operator")
-def test_operator_finds_nodes_by_a_pod_monitor_and_by_a_service_monitor(
-    install: Callable[..., Release], operated: Prometheus
-) -> None:
-    """The operator takes the alerts as well, and Prometheus evaluates each of them."""
-    for kind in ("podMonitor", "serviceMonitor"):
-        release = install(watched(**{kind: {"enabled": True}, "rules": {"enabled": True}}))
-        assert_follows(operated, release, kind)
-    groups = wait_until(
-        "the operator to hand over the alerts, and Prometheus to evaluate each",
-        lambda: operated.api("rules")["groups"],
-        lambda seen: seen and all(r["health"] != "unknown" for g in seen for r in g["rules"]),
-        timeout=READY_TIMEOUT_SECONDS,
-    )
-    wrong = [rule for group in groups for rule in group["rules"] if rule["health"] == "err"]
-    assert not wrong
 
 
 # --- alerts ----------------------------------------------------------------------------------
@@ -397,7 +317,7 @@ def all_metrics(
     objects = {
         "job_name": "objects",
         "honor_labels": True,
-        "static_configs": [{"targets": [monitoring.STATE_METRICS]}],
+        "static_configs": [{"targets": [state_metrics.ADDRESS]}],
     }
     yield lambda *jobs: prometheus.start(testbed, api, namespace, cadvisor, objects, *jobs)
     rbac = client.RbacAuthorizationV1Api(api)
