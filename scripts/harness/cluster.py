@@ -209,9 +209,8 @@ def _make_images(
     if source:
         ensure_tools(*tools)
         others = [images.metrics_server_reference(), images.ray_reference(ray)]
-        node, *loaded = source.pull(
-            source.node, *others, *([images.REDIS_REFERENCE] if testing else [])
-        )
+        for_testing = (images.REDIS_REFERENCE, images.PROMETHEUS_REFERENCE) if testing else ()
+        node, *loaded = source.pull(source.node, *others, *for_testing)
         return node.tag, loaded
     together(
         *gobuild.lanes(*modules(*tools), *images.node_modules(kubernetes)),
@@ -219,7 +218,8 @@ def _make_images(
         | images.pending_ray(ray)
         | (images.pending_redis() if testing else {}),
     )
-    return images.node(kubernetes), [images.ray(ray), *([images.redis()] if testing else [])]
+    for_tests = [images.redis(), images.prometheus()] if testing else []
+    return images.node(kubernetes), [images.ray(ray), *for_tests]
 
 
 def _prepare_machine(source: Registry | None, *, sealed: bool, yes: bool) -> None:

@@ -42,6 +42,7 @@ _ROOTS = {
         "ca-certificates", "libpython3.11-testsuite", "procps", "python3", "python3-venv", "wget",
     ),
     "redis": ("redis-server",),
+    "prometheus": ("ca-certificates", "prometheus"),
 }  # fmt: skip
 
 # Modules whose programs become images of nothing else: image name -> (module, program).
@@ -76,6 +77,7 @@ def kubernetes_module(kubernetes: str) -> str:
 
 
 REDIS_REFERENCE = "docker.io/library/redis:7"  # Debian's, which starts as that one does
+PROMETHEUS_REFERENCE = "docker.io/prom/prometheus:v2.42.0"  # Debian's, with promtool
 
 # --- the images that the cluster needs -------------------------------------------------------
 
@@ -107,6 +109,11 @@ def ray(version: str) -> Image:
 def redis() -> Image:
     """Make the Redis image of the tests: `redis-server` and `redis-cli` on PATH."""
     return Image(_root("redis"), REDIS_REFERENCE)
+
+
+def prometheus() -> Image:
+    """Make the Prometheus image of the tests: `prometheus` and `promtool` on PATH."""
+    return Image(_root("prometheus"), PROMETHEUS_REFERENCE)
 
 
 def _ray(version: str) -> Image:

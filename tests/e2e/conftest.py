@@ -25,6 +25,7 @@ from pytest_helm_charts.k8s.fixtures import NamespaceFactoryFunc
 from harness import cluster as clusters
 from harness import helm, report
 from harness import keda as addon
+from harness import state_metrics as observer
 from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
 from harness.registry import Registry
@@ -99,6 +100,12 @@ def keda(testbed: Cluster) -> None:
         addon.ensure(testbed)
     elif not addon.is_there(testbed):
         pytest.skip("the cluster has no KEDA")
+
+
+@pytest.fixture(scope="session")
+def state_metrics(own_cluster: Cluster) -> None:
+    """Metrics about Kubernetes' objects, where the tests know them to be."""
+    observer.ensure(own_cluster)
 
 
 @pytest.fixture(scope="session")

@@ -83,17 +83,17 @@ FIELDS: list[tuple[str, Any, Any, str]] = [
     (
         "head.ports",
         [6380, 10001, 8265],
-        [6380, 10001, 8265, 52365, 8080],
+        [6380, 10001, 8265, 44217, 44227, 52365, 8080],
         "probes and Prometheus need theirs as well",
     ),
     ("head.container.resources.requests", {"cpu": "500m", "memory": "2G"}, SAME, ""),
     ("head.container.resources.limits", {"cpu": "2", "memory": "5G"}, SAME, ""),
-    ("head.claim", "ray-prom-pvc", SAME, ""),
+    ("head.claims", ["ray-prom-pvc"], SAME, ""),
     (
         "head.mounts./tmp/ray",
         "ray-prom",
         "ray-tmp",
-        "one name, whether the volume is a claim or not",
+        "Prometheus' file there is a dead link from Ray 2.57 on: a copy of it is on the claim",
     ),
     ("head.shm", "Memory", SAME, ""),
     ("worker.name", "deployment-ray-worker", WORKER, NAMES),
@@ -175,8 +175,8 @@ def node(deployment: Object) -> Object:
         "spec": deployment["spec"],
         "pod": pod(deployment),
         "container": container(deployment),
-        # A head with fault tolerance waits first until the one that it replaces is gone.
-        "becomes": words[words.index("--") + 1 :] if "--" in words else words,
+        # A head first waits until the one that it replaces is gone, and tells Prometheus of nodes.
+        "becomes": words[words.index("ray") :],
         "flags": flags(deployment),
         "env": env(deployment),
         "cpuRequest": env(deployment)["CPU_REQUEST"]["resourceFieldRef"]["resource"],
@@ -184,7 +184,11 @@ def node(deployment: Object) -> Object:
         "mounts": {
             mount["mountPath"]: mount["name"] for mount in container(deployment)["volumeMounts"]
         },
-        "claim": volume(deployment, "ray-tmp").get("persistentVolumeClaim", {}).get("claimName"),
+        "claims": [
+            entry["persistentVolumeClaim"]["claimName"]
+            for entry in pod(deployment)["volumes"]
+            if "persistentVolumeClaim" in entry
+        ],
         "shm": volume(deployment, "shm")["emptyDir"]["medium"],
     }
 

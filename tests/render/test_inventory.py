@@ -84,6 +84,11 @@ INVENTORY = {
     | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")}
     | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("NetworkPolicy", "Service", "Job")},
     "08-rocksdb-values.yaml": DEFAULT_OBJECTS | {("PersistentVolumeClaim", "ray-ray-cluster-gcs")},
+    "09-monitoring-values.yaml": DEFAULT_OBJECTS
+    | {
+        ("PersistentVolumeClaim", "ray-ray-cluster-targets"),
+        ("ConfigMap", "ray-ray-cluster-dashboards"),
+    },
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {
         *DEFAULT_OBJECTS,
@@ -94,6 +99,8 @@ INVENTORY = {
     "gpu.yaml": DEFAULT_OBJECTS.union(
         *(of_group(group, HPA, PDB) for group in ("a100", "amd", "claimed", "mig"))
     ),
+    "prometheus-operator.yaml": DEFAULT_OBJECTS
+    | {(kind, "ray-ray-cluster-metrics") for kind in ("PodMonitor", "PrometheusRule")},
     "keda.yaml": HEAD.union(
         *(of_group(group, "ScaledObject", PDB) for group in ("default", "queue", "office-hours"))
     ),

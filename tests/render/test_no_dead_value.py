@@ -69,6 +69,9 @@ NEEDED: dict[str, Object] = {
         "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "redis:6379"}},
         "networkPolicy": {"egress": {"restricted": True, "redis": [{"podSelector": {}}]}},
     },
+    "monitoring.prometheus.existingSecretHeadersKey": {
+        "monitoring": {"prometheus": {"existingSecret": "prometheus"}}
+    },
     "tenant.resourceQuota": {"tenant": {"resourceQuota": {"hard": {"pods": 99}}}},
     "tenant.limitRange": {
         "tenant": {"limitRange": {"limits": [{"type": "Container", "max": {"cpu": 4}}]}}

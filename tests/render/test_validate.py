@@ -650,6 +650,21 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "terminationGracePeriodSeconds is 240, but must be greater than "
         "workerGroups.default.drain.timeoutSeconds, which is 240",
     ),
+    (
+        "two monitors for one cluster",
+        {"monitoring": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}},
+        "monitoring.podMonitor and monitoring.serviceMonitor are both enabled",
+    ),
+    (
+        "claim with two names",
+        {"monitoring": {"claim": {"enabled": True, "existingClaim": "a", "name": "b"}}},
+        "monitoring.claim.existingClaim and monitoring.claim.name are both set",
+    ),
+    (
+        "headers in two places",
+        {"monitoring": {"prometheus": {"existingSecret": "a", "headers": {"b": "c"}}}},
+        "monitoring.prometheus.headers and monitoring.prometheus.existingSecret are both set",
+    ),
 ]
 
 

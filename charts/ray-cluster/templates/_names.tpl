@@ -20,6 +20,9 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.redisName" $
   include "ray-cluster.cleanupName" $
   include "ray-cluster.networkName" (dict "ctx" $ "topic" "metrics")
+  include "ray-cluster.metricsName" $
+  include "ray-cluster.targetsName" $
+  include "ray-cluster.dashboardsName" $
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}
@@ -134,4 +137,19 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{/* A NetworkPolicy; the one without a topic is about all pods of the release. */}}
 {{- define "ray-cluster.networkName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "network-%s" (default "" .topic) | trimSuffix "-")) -}}
+{{- end -}}
+
+{{/* What tells Prometheus about the cluster: monitors with their Service, and rules. */}}
+{{- define "ray-cluster.metricsName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "metrics") -}}
+{{- end -}}
+
+{{/* The claim through which a Prometheus reads who is there. */}}
+{{- define "ray-cluster.targetsName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "targets") -}}
+{{- end -}}
+
+{{/* Grafana's dashboards. */}}
+{{- define "ray-cluster.dashboardsName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "dashboards") -}}
 {{- end -}}

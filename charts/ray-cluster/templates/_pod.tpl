@@ -128,6 +128,11 @@ It has the head's resources, so that it adds nothing to what the pod requests.
     {{- with include "ray-cluster.waitForOldHead" . }}
     {{- . | nindent 4 }}
     {{- end }}
+    {{- if eq .component "head" }}
+    {{- with include "ray-cluster.monitoring.targets" .ctx }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- end }}
     - python
     - -c
     - {{ .ctx.Files.Get "files/ray.py" | quote }}
@@ -170,6 +175,7 @@ It has the head's resources, so that it adds nothing to what the pod requests.
     {{- end }}
     {{- if eq .component "head" }}
     {{- include "ray-cluster.storageMounts" .ctx | nindent 4 }}
+    {{- include "ray-cluster.monitoring.targetsMount" .ctx | nindent 4 }}
     {{- end }}
     {{- with .values.volumeMounts }}
     {{- toYaml . | nindent 4 }}
@@ -185,6 +191,10 @@ It has the head's resources, so that it adds nothing to what the pod requests.
   containerPort: {{ $ports.client }}
 - name: dashboard
   containerPort: {{ $ports.dashboard }}
+- name: as-metrics
+  containerPort: {{ $ports.autoscalerMetrics }}
+- name: dash-metrics
+  containerPort: {{ $ports.dashboardMetrics }}
 {{- end }}
 - name: agent
   containerPort: {{ $ports.dashboardAgentListen }}
@@ -240,6 +250,7 @@ that the store has no room for unless these have a volume of their own.
 {{- end }}
 {{- if eq .component "head" }}
 {{ include "ray-cluster.storageVolumes" .ctx }}
+{{ include "ray-cluster.monitoring.targetsVolume" .ctx }}
 {{- end }}
 {{- end -}}
 

@@ -227,6 +227,13 @@ worker-port-list: ports.workerMin
   value: {{ int $value | quote }}
 {{- end }}
 {{- end }}
+{{- if eq .component "head" }}
+- name: AUTOSCALER_METRIC_PORT
+  value: {{ .ctx.Values.ports.autoscalerMetrics | int | quote }}
+- name: DASHBOARD_METRIC_PORT
+  value: {{ .ctx.Values.ports.dashboardMetrics | int | quote }}
+{{- include "ray-cluster.monitoring.env" .ctx }}
+{{- end }}
 {{- $faultTolerance := .ctx.Values.gcsFaultTolerance }}
 {{- if ne $faultTolerance.mode "none" }}
 {{- if eq .component "head" }}
@@ -240,7 +247,9 @@ worker-port-list: ports.workerMin
 
 {{/* Environment variables that `env` may not set, in the same form as managedFlags. */}}
 {{- define "ray-cluster.ray.managedEnv" -}}
+AUTOSCALER_METRIC_PORT: ports.autoscalerMetrics
 CPU_REQUEST: ""
+DASHBOARD_METRIC_PORT: ports.dashboardMetrics
 POD_IP: ""
 POD_NAME: ""
 RAY_AUTH_MODE: auth.token.enabled
@@ -248,7 +257,14 @@ RAY_AUTH_TOKEN: auth.token.existingSecret
 RAY_AUTH_TOKEN_PATH: auth.token.existingSecret
 RAY_CLOUD_INSTANCE_ID: ""
 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: worker.drain.timeoutSeconds
+RAY_GRAFANA_CLUSTER_FILTER: monitoring.grafana.clusterFilter
+RAY_GRAFANA_HOST: monitoring.grafana.host
+RAY_GRAFANA_IFRAME_HOST: monitoring.grafana.iframeHost
+RAY_GRAFANA_ORG_ID: monitoring.grafana.orgId
 RAY_NODE_TYPE_NAME: ""
+RAY_PROMETHEUS_HEADERS: monitoring.prometheus.headers
+RAY_PROMETHEUS_HOST: monitoring.prometheus.host
+RAY_PROMETHEUS_NAME: monitoring.prometheus.name
 RAY_REDIS_ADDRESS: gcsFaultTolerance.redis.address
 RAY_REDIS_CA_CERT: gcsFaultTolerance.redis.tls.caKey
 RAY_REDIS_CLIENT_CERT: gcsFaultTolerance.redis.tls.certKey

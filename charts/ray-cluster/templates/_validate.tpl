@@ -33,6 +33,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.groupNames" $groups }}
 {{ include "ray-cluster.validate.tenant" . }}
 {{ include "ray-cluster.validate.network" . }}
+{{ include "ray-cluster.validate.monitoring" .Values.monitoring }}
 {{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
 {{- range $name, $group := $groups }}
 {{- $node := dict "ctx" $ "component" "worker" "path" (printf "workerGroups.%s" $name) "values" $group }}
@@ -302,10 +303,10 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- $_ := set $seen .name true }}
 {{- end }}
 {{- $names := dict
-      "volumes" (list "gcs-storage" "object-spilling" "ray-tmp" "redis-certificates" "shm")
+      "volumes" (list "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm")
       "sidecars" (list "ray-head" "ray-worker" "remove-old-sessions")
       "initContainers" (list "ray-head" "ray-worker" "remove-old-sessions")
-      "extraPorts" (list "agent" "client" "dashboard" "gcs-server" "metrics" "serve") -}}
+      "extraPorts" (list "agent" "as-metrics" "client" "dash-metrics" "dashboard" "gcs-server" "metrics" "serve") -}}
 {{- range $key, $own := $names }}
 {{- range default list (get $.values $key) }}
 {{- if has .name $own }}
@@ -318,6 +319,7 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
       "/tmp/ray" "head.persistence"
       (include "ray-cluster.certificatesDirectory" .) "gcsFaultTolerance.redis.tls"
       (include "ray-cluster.storageDirectory" .) "gcsFaultTolerance.rocksdb"
+      (include "ray-cluster.monitoring.targetsDirectory" .) "monitoring.claim"
       (include "ray-cluster.ray.spillingDirectory" .) (printf "%s.objectSpilling" .path) -}}
 {{- range $mount := .values.volumeMounts }}
 {{- with get $mounts (trimSuffix "/" $mount.mountPath) }}
@@ -591,5 +593,21 @@ tenant.{{ $key }} is enabled, but tenant.{{ $key }}.{{ $list }} is empty: write 
 {{- $text := dict "resource" $entry.resource "number" $entry.used }}
 tenant.resourceQuota.hard.{{ $name }} is {{ get $.Values.tenant.resourceQuota.hard $name }}, but the release comes to {{ include "ray-cluster.quantityText" $text }} at its largest ({{ join ", " $entry.parts }}): raise the quota, or lower the number of workers{{ ne $entry.resource "pods" | ternary (printf ", what each has of %s," $entry.resource) "" }} or maxSurge.
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Two monitors scrape everything twice, and every sum over it is double. */}}
+{{- define "ray-cluster.validate.monitoring" -}}
+{{- range $key := list "claim" "podMonitor" "serviceMonitor" "rules" "dashboards" }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "monitoring.%s." $key) "values" (get $ $key)) }}
+{{- end }}
+{{- if and .podMonitor.enabled .serviceMonitor.enabled }}
+monitoring.podMonitor and monitoring.serviceMonitor are both enabled, so that a Prometheus would count everything twice: disable one.
+{{- end }}
+{{- if and .claim.existingClaim .claim.name }}
+monitoring.claim.existingClaim and monitoring.claim.name are both set: name a claim that exists, or the one that the chart makes.
+{{- end }}
+{{- if and .prometheus.existingSecret .prometheus.headers }}
+monitoring.prometheus.headers and monitoring.prometheus.existingSecret are both set: write all headers in the Secret, or none.
 {{- end }}
 {{- end -}}
