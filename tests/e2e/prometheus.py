@@ -94,16 +94,17 @@ def _live(release: Release) -> Iterable[Any]:
     return [*release.pods("head"), *release.pods("worker")]
 
 
-def http_discovery(release_name: str, namespace: str, token: str | None = None) -> dict[str, Any]:
-    """The job `http`, which asks the head who is there; with a `token` where the head wants one."""
+def http_discovery(release: Release) -> dict[str, Any]:
+    """The job `http`, which asks the head of `release` who is there, with its token."""
     discovery: dict[str, Any] = {
-        "url": f"http://{release_name}-ray-cluster-head.{namespace}.svc.cluster.local:8265"
+        "url": f"http://{release.head_service}.{release.namespace}.svc.cluster.local:8265"
         "/api/prometheus/sd",
         "refresh_interval": "2s",
     }
-    if token:
+    if token := release.token:
         discovery["authorization"] = {"type": "Bearer", "credentials": token}
-    labels = {"namespace": namespace, "ray_io_cluster": f"{release_name}-ray-cluster"}
+    cluster = f"{release.name}-ray-cluster"
+    labels = {"namespace": release.namespace, "ray_io_cluster": cluster}
     relabel = [{"target_label": name, "replacement": value} for name, value in labels.items()]
     return {"job_name": "http", "http_sd_configs": [discovery], "relabel_configs": relabel}
 

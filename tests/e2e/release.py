@@ -148,6 +148,11 @@ class Release:
         """The name of the head's Service."""
         return up.head_service(self.cluster, self.namespace, self.name)
 
+    @property
+    def token(self) -> str | None:
+        """The token of the release, as its users read it; None if it asks for none."""
+        return ray_api.token_of(self.cluster, self.namespace, self.head_service)
+
     def worker_name(self, group: str = "default") -> str:
         """The name of a group's Deployment, autoscaler and disruption budget."""
         return f"{self.name}-ray-cluster-worker-{group}"

@@ -41,11 +41,6 @@ def claim(**values: Any) -> dict[str, Any]:
     return {"enabled": True, "accessModes": ["ReadWriteOnce"], "size": "10Mi", **values}
 
 
-def token(values: dict[str, Any]) -> str | None:
-    """The token that the release's HTTP interface asks for, if it does."""
-    return None
-
-
 def over_the_claim(
     testbed: Cluster, api: client.ApiClient, namespace: str, *jobs: dict[str, Any]
 ) -> Prometheus:
@@ -93,9 +88,8 @@ def test_prometheus_finds_nodes_through_a_claim_and_by_http(
     pods.start(api, namespace, "old-head", container, volumes=[VOLUME])
     pods.wait_for_phase(testbed, namespace, "old-head", "Succeeded")
 
-    values = watched(claim=claim(existingClaim=CLAIM))
-    release = install(values)
-    http = prometheus.http_discovery(release.name, namespace, token(values))
+    release = install(watched(claim=claim(existingClaim=CLAIM)))
+    http = prometheus.http_discovery(release)
     watcher = over_the_claim(testbed, api, namespace, http)
 
     assert_follows(watcher, release, "file", "http")
@@ -353,10 +347,10 @@ def test_every_query_of_the_dashboards_has_an_answer(
         "tenant": {"resourceQuota": quota},
     }
     release = install(values)
-    http = prometheus.http_discovery(release.name, namespace, token(values))
+    http = prometheus.http_discovery(release)
     watcher = all_metrics(http)
-    with release.dashboard() as url:
-        ray_api.submit(url, JOBS / "watched.py")
+    with release.dashboard() as dashboard:
+        ray_api.submit(dashboard, JOBS / "watched.py")
         dashboards = client.CoreV1Api(release.api).read_namespaced_config_map(
             f"{release.name}-ray-cluster-dashboards", namespace
         )

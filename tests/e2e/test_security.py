@@ -112,10 +112,10 @@ def test_token_is_kept_until_it_is_rotated(install: Callable[..., Release], prog
     values = small(autoscaling={"enabled": False})
     release = install(values, program=program)
     release.wait_for_workers()
-    first, before = token(release), pod_names(release)
+    first, before = release.token, pod_names(release)
 
     install(values, program=program)
-    assert token(release) == first
+    assert release.token == first
     assert pod_names(release) == before
 
     where = f"--namespace={release.namespace}"
@@ -132,18 +132,13 @@ def test_token_is_kept_until_it_is_rotated(install: Callable[..., Release], prog
     release.wait_until_gone("head", "worker")
     release.wait_for_workers()
 
-    assert token(release) != first
+    assert release.token != first
     assert release.run_job(JOBS / "where.py").split()[-1] in release.pod_names("worker")
     with (
         release.dashboard() as dashboard,
         pytest.raises(urllib.error.HTTPError, match="403"),
     ):
         ray_api.alive_nodes(Dashboard(dashboard.url, first))
-
-
-def token(release: Release) -> str | None:
-    """The token of the release, as its users read it."""
-    return ray_api.token_of(release.cluster, release.namespace, release.head_service)
 
 
 def pod_names(release: Release) -> set[str]:

@@ -19,8 +19,12 @@ REDIS: Object = {
     "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "rediss://redis.example.org:6390"}}
 }
 CLOSED: Object = {"networkPolicy": {"egress": {"restricted": True, "redis": [REDIS_PEER]}}}
-# What each list lets its peers reach: a port, and on whom.
-ADMISSIONS = {"dashboard": (8265, HEAD), "client": (10001, HEAD), "metrics": (8080, RELEASE)}
+# What each list lets its peers reach: ports, and on whom.
+ADMISSIONS = {
+    "dashboard": ([8265], HEAD),
+    "client": ([10001], HEAD),
+    "metrics": ([8080, 44217, 44227], RELEASE),
+}
 
 HEAD_POD = Peer("10.0.0.1", "ray", {**HEAD, "pod-template-hash": "a"})
 WORKER_POD = Peer("10.0.0.2", "ray", {**RELEASE, "app.kubernetes.io/component": "worker"})
@@ -65,14 +69,16 @@ def test_policies_can_be_switched_off() -> None:
 
 
 @pytest.mark.parametrize("topic", ADMISSIONS)
-def test_peers_in_a_list_reach_one_port_and_no_other(topic: str) -> None:
-    port, selector = ADMISSIONS[topic]
+def test_peers_in_a_list_reach_its_ports_and_no_other(topic: str) -> None:
+    ports, selector = ADMISSIONS[topic]
     rendered = policies({"networkPolicy": {topic: {"from": [ELSEWHERE]}}})
     assert rendered.keys() == {"network", f"network-{topic}"}
     assert rendered[f"network-{topic}"] == {
         "podSelector": {"matchLabels": selector},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [ELSEWHERE], "ports": [{"protocol": "TCP", "port": port}]}],
+        "ingress": [
+            {"from": [ELSEWHERE], "ports": [{"protocol": "TCP", "port": port} for port in ports]}
+        ],
     }
 
 

@@ -2,14 +2,15 @@
 NetworkPolicies: who may reach what. They add up, so that each is about one thing, and what none of them allows is refused.
 
   include "ray-cluster.networkPolicyMetadata" (dict "ctx" $ "topic" "metrics")
-  include "ray-cluster.admission" (dict "ctx" $ "topic" "metrics" "selector" $labels)
+  include "ray-cluster.admission" (dict "ctx" $ "topic" "metrics" "selector" $labels "ports" (list "metrics"))
   include "ray-cluster.releasePeer" $                                            the release's own pods, as a list of one peer
   include "ray-cluster.egressRules" $, "ray-cluster.redisRule" $                 what is open of closed egress, as lists of rules
 
   include "ray-cluster.shutOut" $                                                advice, one line for each way in that leads nowhere
 
-"selector" is YAML; "topic" is a key of `networkPolicy`, and the name of the policy and of one of `ports`. Ports are numbers,
-since not every network knows their names. An empty list of peers is never rendered: Kubernetes reads it as everybody.
+"selector" is YAML; "topic" is a key of `networkPolicy`, and the name of the policy; "ports" are keys of `ports`, by default the
+topic. Ports are numbers, since not every network knows their names. An empty list of peers is never rendered: Kubernetes reads it
+as everybody.
 */}}
 
 {{- define "ray-cluster.networkPolicyMetadata" -}}
@@ -34,8 +35,10 @@ spec:
     - from:
         {{- toYaml . | nindent 8 }}
       ports:
+        {{- range default (list $.topic) $.ports }}
         - protocol: TCP
-          port: {{ get $.ctx.Values.ports $.topic }}
+          port: {{ get $.ctx.Values.ports . }}
+        {{- end }}
 {{- end -}}
 {{- end -}}
 
