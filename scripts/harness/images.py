@@ -42,6 +42,7 @@ _ROOTS = {
         "ca-certificates", "libpython3.11-testsuite", "procps", "python3", "python3-venv", "wget",
     ),
     "redis": ("redis-server",),
+    "registry": ("docker-registry",),
 }  # fmt: skip
 
 # Modules whose programs become images of nothing else: image name -> (module, program).
@@ -107,6 +108,11 @@ def ray(version: str) -> Image:
 def redis() -> Image:
     """Make the Redis image of the tests: `redis-server` and `redis-cli` on PATH."""
     return Image(_root("redis"), REDIS_REFERENCE)
+
+
+def registry() -> str:
+    """Make the image of a container registry for the tests, `docker-registry`; return its tag."""
+    return _root("registry")
 
 
 def _ray(version: str) -> Image:
