@@ -31,6 +31,7 @@ _LABEL = "ray-testbed"  # marks the Docker networks, and so the clusters, that a
 OURS = {_LABEL: hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]}
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 _PATCHES = PACKAGE / "kubeadm-patches"
+_AUDIT_POLICY = PACKAGE / "audit-policy.yaml"
 _FREE_DISK_GB = 15
 
 
@@ -163,7 +164,8 @@ def ensure(
         node_image, loaded = _make_images(kubernetes, ray, source, testing=testing)
         patches = _patches(testing=testing)
         config = _kind_config(name, patches)
-        inputs = [node_image, str(sealed), json.dumps(config), *(p.read_text() for p in patches)]
+        inputs = [node_image, str(sealed), json.dumps(config)]
+        inputs += [path.read_text() for path in (*patches, _AUDIT_POLICY)]
         spec = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
         usable = _is_usable(cluster, spec)
         if not usable:
@@ -339,8 +341,11 @@ def _kind_config(name: str, patches: list[Path]) -> dict[str, Any]:
     node = {
         "role": "control-plane",
         "extraMounts": [
-            {"hostPath": str(p), "containerPath": f"/kind/patches/{p.name}", "readOnly": True}
-            for p in patches
+            {"hostPath": str(path), "containerPath": f"/kind/{inside}", "readOnly": True}
+            for path, inside in [
+                *((patch, f"patches/{patch.name}") for patch in patches),
+                (_AUDIT_POLICY, "audit/policy.yaml"),
+            ]
         ],
         "kubeadmConfigPatches": [yaml.safe_dump(patch) for patch in (init, kubelet)],
     }

@@ -43,6 +43,7 @@ _ROOTS = {
     ),
     "redis": ("redis-server",),
     "prometheus": ("ca-certificates", "prometheus"),
+    "registry": ("docker-registry",),
 }  # fmt: skip
 
 # Modules whose programs become images of nothing else: image name -> (module, program).
@@ -114,6 +115,11 @@ def redis() -> Image:
 def prometheus() -> Image:
     """Make the Prometheus image of the tests: `prometheus` and `promtool` on PATH."""
     return Image(_root("prometheus"), PROMETHEUS_REFERENCE)
+
+
+def registry() -> str:
+    """Make the image of a container registry for the tests, `docker-registry`; return its tag."""
+    return _root("registry")
 
 
 def _ray(version: str) -> Image:

@@ -127,16 +127,25 @@ def run_job(dashboard: Dashboard, script: Path, *arguments: str, timeout: float 
     return wait(dashboard, submit(dashboard, script, *arguments), timeout=timeout)
 
 
-def submit(dashboard: Dashboard, script: Path, *arguments: str, num_cpus: float = 0) -> str:
+def submit(
+    dashboard: Dashboard,
+    script: Path,
+    *arguments: str,
+    num_cpus: float = 0,
+    resources: dict[str, float] | None = None,
+) -> str:
     """Submit `script` with `arguments` through the Jobs API and return the job's id.
 
-    Its driver runs on the head, or with `num_cpus` where that many CPUs are free for it.
+    Its driver runs on the head, or with `num_cpus` where that many CPUs are free for it, or where
+    there are the custom `resources`.
     """
     entrypoint = shlex.join(["python", script.name, *arguments])
     working_dir = _upload(dashboard, script)
     body: dict[str, Any] = {"entrypoint": entrypoint, "runtime_env": {"working_dir": working_dir}}
     if num_cpus:
         body["entrypoint_num_cpus"] = num_cpus
+    if resources:
+        body["entrypoint_resources"] = resources
     answer = call(dashboard, "/api/jobs/", body=body)
     return str(answer["submission_id"])
 

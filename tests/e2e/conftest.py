@@ -159,7 +159,7 @@ def install(
     """Install the chart with `values`, wait until its Deployments run, uninstall it at the end.
 
     A release that is there already is upgraded. `wait=False` leaves the waiting to the test;
-    `namespace` is another one than the test's own.
+    `namespace` is another one than the test's own, `kubeconfig` that of another account.
     """
     installed: dict[tuple[str, str], Release] = {}
 
@@ -170,11 +170,12 @@ def install(
         program: str = "helm",
         wait: bool = True,
         namespace: str = namespace,
+        kubeconfig: Path = testbed.kubeconfig,
     ) -> Release:
         objects = helm.template(values, release=name, namespace=namespace)
         asked = requested(objects)
         assert asked.fits(share), f"{asked} is more than this test's {share}: see `needs`"
-        helm_client = helm.client(testbed.kubeconfig, helm=program)
+        helm_client = helm.client(kubeconfig, helm=program)
         release = Release(name, namespace, testbed, api, helm_client)
         installed[namespace, name] = release
 

@@ -7,11 +7,8 @@ names that people know.
 import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +17,17 @@ from typing import Any
 import pytest
 
 from harness import cluster as clusters
-from harness import debian, gobuild, images, tools, up
+from harness import gobuild, images, tools, up
 from harness.paths import ROOT
 from harness.process import run, succeeds
 from harness.registry import Registry, _tag
+
+from ..registry import open_to_all, push, storage
 
 pytestmark = pytest.mark.slow
 
 NAME = "ray-registry"
 UP_TIMEOUT_SECONDS = 600
-REGISTRY_IMAGE = f"{images.PREFIX}/docker-registry:{debian.SUITE}"
-REGISTRY_CONFIG = """
-version: 0.1
-storage: {filesystem: {rootdirectory: /var/lib/registry}}
-http: {addr: ":5000"}
-"""
 # What makes something from its sources: program -> first arguments.
 BUILDING = {"docker": "build commit import", "go": "build install run tool", "mmdebstrap": "*"}
 
@@ -63,9 +56,8 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served() -> Iterator[Served]:
     """A registry on the loopback interface, where Docker does without TLS."""
-    folder = tmp_path_factory.mktemp("registry")
     ray = up.ray_version()
     with clusters.exclusive():
         clusters._prepare_machine(None, sealed=False, yes=True)
@@ -73,54 +65,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         metrics_server = images._program_image(
             "metrics-server", *images._PROGRAMS["metrics-server"]
         )
-        if not images.exists(REGISTRY_IMAGE):
-            debian.root_tarball(folder / "root.tar", ("docker-registry",))
-            run(["docker", "import", folder / "root.tar", REGISTRY_IMAGE])
-    (folder / "config.yml").write_text(REGISTRY_CONFIG)
-    container = run(
-        ["docker", "run", "--detach", "--rm", "--publish=127.0.0.1::5000",
-         f"--volume={folder}:/config:ro", REGISTRY_IMAGE,
-         "docker-registry", "serve", "/config/config.yml"]
-    ).strip()  # fmt: skip
-    try:
-        host = run(["docker", "port", container, "5000"]).strip()
-        _wait_for(host)
-        _push(loaded[0].tag, f"{host}/rayproject/ray:{ray}")
+    with storage() as folder, open_to_all(folder) as (host, container):
+        push(loaded[0].tag, f"{host}/rayproject/ray:{ray}")
         version = gobuild.version("metrics-server")
-        _push(metrics_server, f"{host}/metrics-server/metrics-server:{version}")
-        digest = _push(node, f"{host}/kindest/node:{tools.NEWEST_KUBERNETES}")
+        push(metrics_server, f"{host}/metrics-server/metrics-server:{version}")
+        digest = push(node, f"{host}/kindest/node:{tools.NEWEST_KUBERNETES}")
         yield Served(host, f"kindest/node:{tools.NEWEST_KUBERNETES}@{digest}", container)
-    finally:
-        run(["docker", "rm", "--force", "--volumes", container])
-
-
-def _wait_for(host: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            urllib.request.urlopen(f"http://{host}/v2/", timeout=5).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
-
-
-def _push(tag: str, reference: str) -> str:
-    """Push the image `tag` as `reference` and return its digest.
-
-    Docker keeps each manifest that it has seen and asks no registry for it again, so the image gets
-    a label that no earlier run can have known.
-    """
-    label = f"--label=served={secrets.token_hex(8)}"
-    run(["docker", "build", "--network=none", label, f"--tag={reference}", "-"],
-        stdin=f"FROM {tag}\n")  # fmt: skip
-    pushed = run(["docker", "push", reference])
-    run(["docker", "image", "rm", reference])
-    digest = re.search(r"digest: (sha256:[0-9a-f]{64})", pushed)
-    assert digest, pushed
-    return digest[1]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
 """The pods' identity in the Kubernetes API: none, unless asked for."""
 
+from pathlib import Path
+
 import pytest
 
-from harness.helm import template
+from harness.helm import PROFILES, template, values_of
 
-from .objects import Object, deployments, find, head, inventory, pod, worker
+from .objects import Object, deployments, find, head, inventory, pod, pod_templates, worker
 
 
 def accounts(values: Object) -> set[str | None]:
@@ -47,6 +49,22 @@ def test_existing_account_is_not_made() -> None:
 def test_token_is_mounted_when_asked_for() -> None:
     objects = template({"serviceAccount": {"create": True, "automount": True}})
     assert all(pod(obj)["automountServiceAccountToken"] for obj in deployments(objects))
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.name)
+def test_no_pod_of_a_profile_has_a_token(profile: Path) -> None:
+    """Of an object of the user's own neither, as far as profiles have some."""
+    pods = pod_templates(template(values_of(profile)))
+    mounted = {of: it["spec"].get("automountServiceAccountToken") for of, it in pods}
+    assert set(mounted.values()) == {False}, mounted
+
+
+def test_token_is_not_for_hooks() -> None:
+    redis = {"mode": "redis", "redis": {"address": "redis:6379"}}
+    account = {"create": True, "automount": True}
+    objects = template({"serviceAccount": account, "gcsFaultTolerance": redis})
+    (job,) = (obj for obj in objects if obj["kind"] == "Job")
+    assert pod(job)["automountServiceAccountToken"] is False
 
 
 def test_token_may_come_from_an_account_of_each_node() -> None:

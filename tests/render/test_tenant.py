@@ -20,8 +20,9 @@ SMALL_HEAD: Object = {"head": {"resources": {"requests": {"cpu": "1m"}}}}
 
 
 def quota(hard: Object, **others: Any) -> Object:
-    """Values of a release with this quota."""
-    return {"tenant": {"resourceQuota": {"enabled": True, "hard": hard, **others}}}
+    """Values of a release with this quota, which has no room for workers that drain."""
+    fields = {"enabled": True, "hard": hard, "countDraining": False, **others}
+    return {"tenant": {"resourceQuota": fields}}
 
 
 def limit_range(*limits: Object) -> Object:
@@ -126,6 +127,32 @@ def test_tenths_of_a_cpu_add_up_exactly() -> None:
 )
 def test_update_of_five_workers_counts(strategy: Object | None, pods: int) -> None:
     assert counted("pods", fixed(5, strategy=strategy)) == str(pods)
+
+
+@pytest.mark.parametrize(
+    ("values", "pods"),
+    [
+        (fixed(5), 11),
+        (fixed(5, drain={"timeoutSeconds": 0}), 7),  # what an update adds
+        (fixed(5, strategy=surge(0)), 11),
+        (fixed(5, strategy={"type": "Recreate"}), 6),  # waits until they are gone
+        (group(autoscaling={"minReplicas": 2, "maxReplicas": 5}), 11),
+        (
+            group(autoscaling={"minReplicas": 2, "maxReplicas": 5}, strategy={"type": "Recreate"}),
+            9,  # scaled in to two, and out again meanwhile
+        ),
+        (fixed(0), 1),
+    ],
+    ids=str,
+)
+def test_workers_that_drain_count_beside_their_successors(values: Object, pods: int) -> None:
+    assert counted("pods", values, countDraining=True) == str(pods)
+
+
+def test_whoever_does_not_fit_for_its_drain_is_told_of_the_way_out() -> None:
+    hint = "let new workers wait for those that drain"
+    assert hint in refusal(quota({"pods": 4}, countDraining=True))
+    assert hint not in refusal(quota({"pods": 3}))
 
 
 def test_autoscaled_group_counts_at_its_upper_limit() -> None:
@@ -277,6 +304,99 @@ def test_notes_do_not_mention_a_quota_that_is_off() -> None:
     assert "quota" not in dry_run()["info"]["notes"]
 
 
+CLAIM: Object = {"head": {"persistence": {"enabled": True, "size": "5Gi"}}}
+
+
+@pytest.mark.parametrize(
+    ("limit", "values", "seen"),
+    [
+        ({"max": {"cpu": "1999m"}}, {}, "container ray-head of head has limits.cpu 2"),
+        (
+            {"min": {"memory": "2049Mi"}},
+            {},
+            "container ray-worker of workerGroups.default has limits.memory 2Gi",
+        ),
+        (
+            {"min": {"cpu": "501m"}},
+            {},
+            "container ray-worker of workerGroups.default has requests.cpu 500m",
+        ),
+        (
+            {"maxLimitRequestRatio": {"cpu": "3.999"}},
+            {},
+            "container ray-head of head has limits.cpu 2 beside requests.cpu 500m",
+        ),
+        (
+            {"maxLimitRequestRatio": {"ephemeral-storage": 2}},
+            {},
+            "container ray-head of head has no requests.ephemeral-storage",
+        ),
+        (
+            {"max": {"cpu": "2"}},
+            group(sidecars=[init("3")]),
+            "container a of workerGroups.default has requests.cpu 3",
+        ),
+        (
+            {"max": {"cpu": "2"}},
+            group(initContainers=[init("3")]),
+            "container a of workerGroups.default has requests.cpu 3",
+        ),
+        (
+            {"type": "Pod", "max": {"cpu": "2"}},
+            group(sidecars=[init("1600m")]),
+            "a pod of workerGroups.default has requests.cpu 2100m",
+        ),
+        (
+            {"type": "Pod", "max": {"ephemeral-storage": "1Gi"}},
+            {},
+            "a pod of head has no limits.ephemeral-storage",
+        ),
+        (
+            {"type": "PersistentVolumeClaim", "max": {"storage": "4Gi"}},
+            CLAIM,
+            "the claim of head.persistence has requests.storage 5Gi",
+        ),
+        (
+            {"type": "PersistentVolumeClaim", "min": {"storage": "6Gi"}},
+            {"gcsFaultTolerance": {"mode": "rocksdb", "rocksdb": {"size": "5Gi"}}},
+            "the claim of gcsFaultTolerance.rocksdb has requests.storage 5Gi",
+        ),
+    ],
+    ids=str,
+)
+def test_what_the_limit_range_does_not_allow_is_refused(
+    limit: Object, values: Object, seen: str
+) -> None:
+    message = refusal(merged(values, limit_range({"type": "Container", **limit})))
+    (bound,) = limit.keys() - {"type"}
+    ((resource, allowed),) = limit[bound].items()
+    assert (
+        f"{seen}, but tenant.limitRange.limits has a {bound} of {allowed} for the {resource}"
+        in (message)
+    )
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max": {"cpu": "2", "memory": "3Gi"}, "min": {"cpu": "500m", "memory": "2Gi"}},
+        {"maxLimitRequestRatio": {"cpu": 4, "memory": 1}},
+        {"max": {"ephemeral-storage": "1Gi"}},  # Kubernetes makes it everybody's limit
+        {"type": "Pod", "max": {"cpu": "2"}, "min": {"cpu": "500m"}},
+        {"type": "PersistentVolumeClaim", "max": {"storage": "5Gi"}, "min": {"storage": "5Gi"}},
+    ],
+    ids=str,
+)
+def test_what_the_limit_range_allows_to_the_last_bit_is_accepted(limit: Object) -> None:
+    template(merged(CLAIM, limit_range({"type": "Container", **limit})))
+
+
+def test_limit_range_does_not_look_at_a_claim_of_the_users_own() -> None:
+    claim = {"head": {"persistence": {"enabled": True, "existingClaim": "mine"}}}
+    limit = {"type": "PersistentVolumeClaim", "max": {"storage": "1Mi"}}
+    template(merged(claim, limit_range(limit)))
+
+
 def example(name: str) -> list[Object]:
     """The objects of a release with an example of a tenant's values."""
     return template(yaml.safe_load((ROOT / "examples" / "tenants" / name).read_text()))
@@ -293,13 +413,17 @@ def test_example_is_accepted_and_says_who_installs_it(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "resource", "room"),
-    [("team-a.yaml", "requests.cpu", 22), ("gpu-team.yaml", "requests.nvidia.com/gpu", 4)],
+    [("team-a.yaml", "requests.cpu", 34), ("gpu-team.yaml", "requests.nvidia.com/gpu", 4)],
 )
 def test_quota_of_an_example_is_what_its_cluster_needs(name: str, resource: str, room: int) -> None:
     values = yaml.safe_load((ROOT / "examples" / "tenants" / name).read_text())
-    template(merged(values, quota({resource: room})))
+
+    def with_room(number: int) -> Object:
+        return merged(values, {"tenant": {"resourceQuota": {"hard": {resource: number}}}})
+
+    template(with_room(room))
     with pytest.raises(TemplateError, match=f"{resource} is {room - 1}"):
-        template(merged(values, quota({resource: room - 1})))
+        template(with_room(room - 1))
 
 
 @pytest.mark.parametrize("user", ["alice", "bob"])

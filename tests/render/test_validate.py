@@ -540,14 +540,30 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     (
         "more than the quota has",
         quota({"requests.cpu": "1.9"}),
-        "tenant.resourceQuota.hard.requests.cpu is 1.9, but the release comes to 2 at its largest "
-        "(head 1 x 500m, workerGroups.default (2 + 1 during an update) x 500m): raise the quota, "
-        "or lower the number of workers, what each has of cpu, or maxSurge.",
+        "tenant.resourceQuota.hard.requests.cpu is 1.9, but the release comes to 2500m at its "
+        "largest (head 1 x 500m, workerGroups.default (2 + 2 that drain) x 500m): raise the quota, "
+        "or lower the number of workers, what each has of cpu, or maxSurge; or let new workers "
+        "wait for those that drain, with tenant.resourceQuota.countDraining: false.",
     ),
     (
         "more than the quota has",
-        quota({"pods": 3}),
-        "tenant.resourceQuota.hard.pods is 3, but the release comes to 4 at its largest",
+        {**quota({"pods": 3}), **worker(drain={"timeoutSeconds": 0})},
+        "tenant.resourceQuota.hard.pods is 3, but the release comes to 4 at its largest "
+        "(head 1 x 1, workerGroups.default (2 + 1 during an update) x 1): raise the quota, or "
+        "lower the number of workers or maxSurge.",
+    ),
+    (
+        "outside of the limit range",
+        {
+            "tenant": {
+                "limitRange": {
+                    "enabled": True,
+                    "limits": [{"type": "Container", "max": {"memory": "2Gi"}}],
+                }
+            }
+        },
+        "container ray-head of head has limits.memory 3Gi, but tenant.limitRange.limits has a max "
+        "of 2Gi for the memory of a Container, and Kubernetes would refuse it: change one of them.",
     ),
     (
         "quota on what a container does not state",

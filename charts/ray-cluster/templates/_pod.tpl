@@ -42,8 +42,8 @@ spec:
 
 {{/* What concerns the pod as a whole: permissions, scheduling, DNS and its end. */}}
 {{- define "ray-cluster.podSettings" -}}
-# Ray does not talk to the Kubernetes API, and jobs run users' code: a token only for who asks for it.
-automountServiceAccountToken: {{ .ctx.Values.serviceAccount.automount }}
+# Ray does not talk to the Kubernetes API, and jobs run users' code: a token only for who asks for it, and for no hook.
+automountServiceAccountToken: {{ and .ctx.Values.serviceAccount.automount (has .component (list "head" "worker")) }}
 enableServiceLinks: false
 restartPolicy: {{ .restartPolicy | default "Always" }}
 {{- with default (include "ray-cluster.serviceAccountName" .ctx) .values.serviceAccountName }}
@@ -169,6 +169,10 @@ It has the head's resources, so that it adds nothing to what the pod requests.
       mountPath: /dev/shm
     - name: ray-tmp
       mountPath: /tmp/ray
+    {{- if include "ray-cluster.needsTmp" .values }}
+    - name: writable-tmp
+      mountPath: /tmp
+    {{- end }}
     {{- if .values.objectSpilling.enabled }}
     - name: object-spilling
       mountPath: {{ include "ray-cluster.ray.spillingDirectory" . }}
@@ -242,6 +246,11 @@ that the store has no room for unless these have a volume of their own.
   {{- else }}
   emptyDir: {}
   {{- end }}
+{{- if include "ray-cluster.needsTmp" .values }}
+# The container's own /tmp is read-only, and not only Ray writes there.
+- name: writable-tmp
+  emptyDir: {}
+{{- end }}
 {{- with .values.objectSpilling }}
 {{- if .enabled }}
 - name: object-spilling
@@ -252,6 +261,17 @@ that the store has no room for unless these have a volume of their own.
 {{ include "ray-cluster.storageVolumes" .ctx }}
 {{ include "ray-cluster.monitoring.targetsVolume" .ctx }}
 {{- end }}
+{{- end -}}
+
+{{/* Not empty if a node's container has no /tmp that it may write to, the user's own included. */}}
+{{- define "ray-cluster.needsTmp" -}}
+{{- $mounted := list -}}
+{{- range .volumeMounts -}}
+{{- $mounted = append $mounted (trimSuffix "/" .mountPath) -}}
+{{- end -}}
+{{- if and (default dict .securityContext).readOnlyRootFilesystem (not (has "/tmp" $mounted)) -}}
+true
+{{- end -}}
 {{- end -}}
 
 {{/* A claim; "values" says what for. null asks for the cluster's default class, an empty text for a volume without any. */}}

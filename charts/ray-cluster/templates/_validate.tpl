@@ -303,7 +303,7 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- $_ := set $seen .name true }}
 {{- end }}
 {{- $names := dict
-      "volumes" (list "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm")
+      "volumes" (list "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm" "writable-tmp")
       "sidecars" (list "ray-head" "ray-worker" "remove-old-sessions")
       "initContainers" (list "ray-head" "ray-worker" "remove-old-sessions")
       "extraPorts" (list "agent" "as-metrics" "client" "dash-metrics" "dashboard" "gcs-server" "metrics" "serve") -}}
@@ -591,8 +591,11 @@ tenant.{{ $key }} is enabled, but tenant.{{ $key }}.{{ $list }} is empty: write 
 {{- end }}
 {{- if gt $entry.used $entry.hard }}
 {{- $text := dict "resource" $entry.resource "number" $entry.used }}
-tenant.resourceQuota.hard.{{ $name }} is {{ get $.Values.tenant.resourceQuota.hard $name }}, but the release comes to {{ include "ray-cluster.quantityText" $text }} at its largest ({{ join ", " $entry.parts }}): raise the quota, or lower the number of workers{{ ne $entry.resource "pods" | ternary (printf ", what each has of %s," $entry.resource) "" }} or maxSurge.
+tenant.resourceQuota.hard.{{ $name }} is {{ get $.Values.tenant.resourceQuota.hard $name }}, but the release comes to {{ include "ray-cluster.quantityText" $text }} at its largest ({{ join ", " $entry.parts }}): raise the quota, or lower the number of workers{{ ne $entry.resource "pods" | ternary (printf ", what each has of %s," $entry.resource) "" }} or maxSurge{{ if $entry.drains }}; or let new workers wait for those that drain, with tenant.resourceQuota.countDraining: false{{ end }}.
 {{- end }}
+{{- end }}
+{{- range include "ray-cluster.limitRangeFaults" . | fromJsonArray }}
+{{ .what }} has {{ .seen }}, but tenant.limitRange.limits has a {{ .bound }} of {{ .allowed }} for the {{ .resource }} of a {{ .type }}, and Kubernetes would refuse it: change one of them.
 {{- end }}
 {{- end -}}
 
