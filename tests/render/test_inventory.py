@@ -25,6 +25,7 @@ def of_group(group: str, *kinds: str, prefix: str = "ray-ray-cluster") -> set[tu
 
 
 HPA, PDB = "HorizontalPodAutoscaler", "PodDisruptionBudget"
+DEMAND = ("ConfigMap", "Role", "RoleBinding", "ServiceAccount")
 HEAD = {
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
@@ -72,6 +73,14 @@ INVENTORY = {
     | {(kind, "redis") for kind in ("Secret", "Service", "Deployment")}
     | {(kind, "ray-ray-cluster-redis-cleanup") for kind in ("Service", "Job")},
     "08-rocksdb-values.yaml": DEFAULT_OBJECTS | {("PersistentVolumeClaim", "ray-ray-cluster-gcs")},
+    "09-demand-values.yaml": {
+        *HEAD,
+        *of_group("default", PDB),
+        *of_group("specialists", PDB),
+        (HPA, "ray-ray-cluster-demand-default"),
+        (HPA, "ray-ray-cluster-demand-specialists"),
+        *((kind, "ray-ray-cluster-demand") for kind in DEMAND),
+    },
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {
         *DEFAULT_OBJECTS,

@@ -17,6 +17,7 @@ from .objects import Object
 HOSTS: Object = {"hosts": [{"host": "ray.example.org"}]}
 GATEWAY: Object = {"parentRefs": [{"name": "web"}]}
 GPU: Object = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
+DEMAND: Object = {"worker": {"autoscaling": {"demand": {"enabled": True}}}}
 NEEDED: dict[str, Object] = {
     "gcsFaultTolerance.redis": {
         "gcsFaultTolerance": {
@@ -41,7 +42,9 @@ NEEDED: dict[str, Object] = {
     "gcsFaultTolerance.workerReconnectTimeoutSeconds": {
         "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "redis:6379"}}
     },
+    "head.demandSidecar": DEMAND,
     "image.digest": {"rayVersion": "2.60.0"},
+    "ports.demand": DEMAND,
     "worker.autoscaling.keda": {
         "worker": {
             "autoscaling": {
