@@ -69,7 +69,7 @@ true
       containerPort: {{ .ctx.Values.ports.demand }}
   livenessProbe:
     httpGet:
-      path: /
+      path: /metrics
       port: demand
     initialDelaySeconds: 10
     periodSeconds: 20

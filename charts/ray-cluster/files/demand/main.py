@@ -5,16 +5,15 @@ Argument: the folder with config.json. Starts anew when what is mounted there ch
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import pathlib
 import signal
 import socket
+import socketserver
 import sys
 import threading
 import time
-from typing import Any
 
 import grpc
 from scaler import Kubernetes, Scaled, Scaler
@@ -43,26 +42,26 @@ class Gcs:
 
 
 def serve(host: str, port: int, scaler: Scaler, beat: list[float]) -> None:
-    """Answer /metrics, and everything else with whether the loop still runs."""
+    """Answer whoever asks with the metrics, and with an error if the loop does not run any more."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        timeout = 5
+
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass  # every path is the same, and no header matters
             stuck = time.monotonic() - beat[0] > STUCK_SECONDS
-            self.send_response(500 if stuck else 200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            if self.path == "/metrics":
-                lines = [f"{key} {value:g}\n" for key, value in sorted(scaler.metrics.items())]
-                self.wfile.write("".join(lines).encode())
+            status = "500 Internal Server Error" if stuck else "200 OK"
+            lines = [f"{key} {value:g}\n" for key, value in sorted(scaler.metrics.items())]
+            head = f"HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n"
+            self.wfile.write((head + "".join(lines)).encode())
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Server(http.server.ThreadingHTTPServer):
+    class Server(socketserver.ThreadingTCPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        allow_reuse_address = daemon_threads = True
 
-    server = Server((host, port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # http.server would cost two of forty megabytes.
+    threading.Thread(target=Server((host, port), Handler).serve_forever, daemon=True).start()
 
 
 def main(folder: pathlib.Path) -> None:
@@ -87,12 +86,13 @@ def main(folder: pathlib.Path) -> None:
         except Exception as error:
             # Of the GCS and of Kubernetes alike: whatever is away comes back.
             scaler.lost(now)
-            said = f"{type(error).__name__}: {error}"
+            said = (isinstance(error, grpc.RpcError) and error.details()) or repr(error)
         scaler.metrics = scaler.metrics | {"ray_cluster_demand_up": float(not said)}
         if said != trouble:
             print(said or "All is well again.", flush=True)
             trouble = said
         time.sleep(max(0.0, now + POLL_SECONDS - time.monotonic()))
+    print("The configuration has changed: starting anew.", flush=True)
     os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
 
 
