@@ -103,7 +103,7 @@ def test_each_demand_gets_the_group_that_it_fits_one_of_them_from_zero(
     install: Callable[..., Release],
 ) -> None:
     rare = {"rayResources": {"tool": 1}, "autoscaling": {"minReplicas": 0, "maxReplicas": 1}}
-    release = install(demanding(default={}, rare=rare))
+    release = install(demanding(default={}, rare=rare), wait=False)  # not for those that go
     workers(release, 0, "rare")
     with release.dashboard() as url:
         job = ray_api.submit(url, ASKS, "tool")

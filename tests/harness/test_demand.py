@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from floors import Floor, wanted
 from packing import UNIT, Group, Request, Worker
-from scaler import Kubernetes, Scaled, Scaler
+from scaler import ConflictError, Kubernetes, Scaled, Scaler
 from state import Node, State, decode
 
 GROUP = Group("default", {"CPU": UNIT}, {"ray.io/node-group": "default"}, limit=5)
@@ -167,6 +167,7 @@ class Recorder(Kubernetes):
         self.reads = 0
         self.events: list[dict[str, Any]] = []
         self.broken = False
+        self.autoscaler_is_fast = False
 
     def call(self, method: str, api: str, path: str, body: Any = None) -> dict[str, Any]:
         """What Kubernetes would do."""
@@ -183,6 +184,9 @@ class Recorder(Kubernetes):
             self.floor = body["spec"]["minReplicas"] if body else self.floor
             return {"spec": {"minReplicas": self.floor}}
         assert path == "deployments/worker-default/scale"
+        if body and self.autoscaler_is_fast and self.replicas < self.floor:
+            self.replicas = self.floor
+            raise ConflictError("the object has been modified")
         self.replicas = body["spec"]["replicas"] if body else self.replicas
         metadata = {"name": name, "uid": "u", "resourceVersion": "1"}
         return {"metadata": metadata, "spec": {"replicas": self.replicas} if self.replicas else {}}
@@ -225,6 +229,14 @@ def test_waiting_tasks_raise_the_floor_and_the_number_of_workers_at_once() -> No
     (event,) = kubernetes.events
     assert event["message"].startswith("From 1 to 3 workers: 2 tasks and actors")
     assert event["involvedObject"]["name"] == "worker-default"
+
+
+def test_autoscaler_that_follows_its_new_floor_first_is_no_trouble() -> None:
+    kubernetes = Recorder(replicas=1, floor=1)
+    kubernetes.autoscaler_is_fast = True
+    look_twice(scaler(kubernetes), cluster(True, waiting=2))
+    assert kubernetes.replicas == 3
+    assert len(kubernetes.events) == 1
 
 
 def test_workers_stay_when_the_floor_sinks() -> None:

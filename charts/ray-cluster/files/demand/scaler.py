@@ -25,6 +25,10 @@ CONFIRM_SECONDS = 60  # how often a floor is written that nobody should have cha
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
+class ConflictError(OSError):
+    """Somebody else was faster."""
+
+
 class Kubernetes:
     """The Kubernetes API, by the account that is mounted in this container alone."""
 
@@ -34,7 +38,7 @@ class Kubernetes:
         self._trust.load_verify_locations(ACCOUNT / "ca.crt")
 
     def call(self, method: str, api: str, path: str, body: Any = None) -> dict[str, Any]:
-        """The answer of the API. Raises OSError, also for what the API refuses."""
+        """The answer of the API. Raises OSError, also for what it refuses, and ConflictError."""
         host, port = (os.environ[f"KUBERNETES_SERVICE_{part}"] for part in ("HOST", "PORT"))
         connection = http.client.HTTPSConnection(host, int(port), timeout=5, context=self._trust)
         try:
@@ -57,7 +61,8 @@ class Kubernetes:
         finally:
             connection.close()
         if answer.status >= 300:
-            raise OSError(f"{method} {path}: {answer.status} {text.decode(errors='replace')}")
+            kind = ConflictError if answer.status == 409 else OSError
+            raise kind(f"{method} {path}: {answer.status} {text.decode(errors='replace')}")
         found: dict[str, Any] = json.loads(text)
         return found
 
@@ -108,7 +113,7 @@ class Scaled:
             self._written = floor
 
     def resize(self, size: int, reason: str, message: str) -> None:
-        """Set the number of pods, and say so in an event; OSError if somebody else was faster."""
+        """Set the number of pods, and say so in an event."""
         if self._autoscaler is None:
             return
         seen = self._scale["metadata"]
@@ -116,7 +121,12 @@ class Scaled:
             "metadata": {"resourceVersion": seen["resourceVersion"]},
             "spec": {"replicas": size},
         }
-        self._scale = self._kubernetes.call("PATCH", *self._scale_path(), patch)
+        try:
+            self._scale = self._kubernetes.call("PATCH", *self._scale_path(), patch)
+        except ConflictError:
+            # Often it is the autoscaler, which has seen its new floor.
+            if self.size() < size:
+                raise
         about = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self._deployment}
         announce(self._kubernetes, about | {"uid": seen["uid"]}, reason, message)
 
