@@ -107,6 +107,31 @@ def test_group_of_a_written_number_keeps_it_when_autoscaling_is_switched_on(
 
 
 @pytest.mark.slow
+@BOTH_HELMS
+def test_switching_demand_on_and_off_keeps_every_worker(
+    install: Callable[..., Release], program: str
+) -> None:
+    """Also by an upgrade in between: the floor that demand has raised is nobody else's to write."""
+    demand = {"enabled": True, "quietSeconds": 600}
+    release = install(group(between(2, 2)), program=program, wait=False)
+    before = grown(release, 2)
+
+    install(group(between(2, 2, demand=demand)), program=program, wait=False)
+    assert taken_over(release, "ray-ray-cluster-demand-default", 2) == before
+    wait_until(
+        "the floor of demand",
+        lambda: release.autoscaler().spec.min_replicas,
+        lambda floor: floor == 2,
+        timeout=SCALE_TIMEOUT_SECONDS,
+    )
+    install(group(between(1, 2, demand=demand)), program=program, wait=False)
+    assert release.autoscaler().spec.min_replicas == 2
+
+    install(group(between(1, 2)), program=program, wait=False)
+    assert taken_over(release, release.worker_name(), 2) == before
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("keda")
 @BOTH_HELMS
 def test_switching_to_keda_and_back_keeps_every_worker(

@@ -55,6 +55,19 @@ def scaled(keda: dict[str, Any], **autoscaling: Any) -> dict[str, Any]:
     return values
 
 
+def wait_for_nobody(release: Release) -> None:
+    """Wait for the head, and until there is no worker."""
+    release.cluster.kubectl("rollout", "status", f"--namespace={release.namespace}",
+                            "--timeout=240s",
+                            f"deployment/{release.name}-ray-cluster-head")  # fmt: skip
+    wait_until(
+        "no worker, neither in Kubernetes nor in Ray's node table",
+        lambda: (release.pod_names("worker"), release.joined()),
+        lambda seen: not any(seen),
+        timeout=SCALE_TIMEOUT_SECONDS,
+    )
+
+
 @pytest.mark.scenario("scale.keda")
 @pytest.mark.needs(cpu=400, memory=2 * 1024)
 def test_group_comes_from_zero_and_goes_back(
@@ -68,21 +81,13 @@ def test_group_comes_from_zero_and_goes_back(
     values = scaled({"triggers": [trigger]}, minReplicas=0, maxReplicas=1)
     release = install(values, wait=False)
 
-    def nobody() -> None:
-        wait_until(
-            "no worker, neither in Kubernetes nor in Ray's node table",
-            lambda: (release.pod_names("worker"), release.joined()),
-            lambda seen: not any(seen),
-            timeout=SCALE_TIMEOUT_SECONDS,
-        )
-
     def waiting(number: int) -> None:
         write = ("sh", "-c", f"echo {number} > /tmp/length")
         testbed.kubectl("exec", f"--namespace={namespace}", "queue", "--", *write)
 
     testbed.kubectl("rollout", "status", f"--namespace={namespace}", "--timeout=240s",
                     f"deployment/{release.name}-ray-cluster-head")  # fmt: skip
-    nobody()
+    wait_for_nobody(release)
     with release.dashboard() as dashboard:
         job = ray_api.submit(dashboard, JOBS / "where.py")
         waiting(1)
@@ -90,8 +95,22 @@ def test_group_comes_from_zero_and_goes_back(
     assert {ran_on} == release.pod_names("worker")
 
     waiting(0)
-    nobody()
+    wait_for_nobody(release)
     assert clusters.has_metrics(testbed)  # KEDA's metrics stand beside those of others
+
+
+@pytest.mark.needs(cpu=450, memory=3 * 1024)
+def test_kedas_group_comes_from_zero_on_demand_and_goes_back(
+    install: Callable[..., Release],
+) -> None:
+    """By the sidecar's own word, without a trigger among the values."""
+    demand = {"enabled": True, "quietSeconds": 5}
+    release = install(scaled({}, minReplicas=0, maxReplicas=1, demand=demand), wait=False)
+    wait_for_nobody(release)
+    with release.dashboard() as dashboard:
+        ran_on = ray_api.run_job(dashboard, JOBS / "where.py").split()[-1]
+    assert "-worker-default-" in ran_on
+    wait_for_nobody(release)
 
 
 @pytest.mark.needs(cpu=700, memory=3 * 1024)

@@ -118,7 +118,9 @@ def test_job_of_a_user_runs_in_the_users_own_group(install: Callable[..., Releas
     release.wait_for_workers()
     for user in groups:
         with release.dashboard() as dashboard:
-            log = ray_api.wait(dashboard, ray_api.submit(url, BOUND, user, resources={user: 1}))
+            log = ray_api.wait(
+                dashboard, ray_api.submit(dashboard, BOUND, user, resources={user: 1})
+            )
         pods = json.loads(log.splitlines()[-1])
         own = release.worker_name(user)
         assert all(pod.startswith(own) for pod in (pods["script"], *pods["tasks"])), (user, pods)

@@ -28,6 +28,7 @@ def of_group(group: str, *kinds: str, prefix: str = "ray-ray-cluster") -> set[tu
 
 
 HPA, PDB = "HorizontalPodAutoscaler", "PodDisruptionBudget"
+DEMAND = ("ConfigMap", "Role", "RoleBinding", "ServiceAccount")
 HEAD = {
     ("Secret", "ray-ray-cluster-auth"),
     NETWORK,
@@ -88,6 +89,14 @@ INVENTORY = {
     | {
         ("PersistentVolumeClaim", "ray-ray-cluster-targets"),
         ("ConfigMap", "ray-ray-cluster-dashboards"),
+    },
+    "10-demand-values.yaml": {
+        *HEAD,
+        *of_group("default", PDB),
+        *of_group("specialists", PDB),
+        (HPA, "ray-ray-cluster-demand-default"),
+        (HPA, "ray-ray-cluster-demand-specialists"),
+        *((kind, "ray-ray-cluster-demand") for kind in DEMAND),
     },
     "air-gapped.yaml": DEFAULT_OBJECTS,
     "gateway.yaml": {

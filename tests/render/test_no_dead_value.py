@@ -18,6 +18,7 @@ HOSTS: Object = {"hosts": [{"host": "ray.example.org"}]}
 GATEWAY: Object = {"parentRefs": [{"name": "web"}]}
 CLOSED: Object = {"networkPolicy": {"egress": {"restricted": True}}}
 GPU: Object = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
+DEMAND: Object = {"worker": {"autoscaling": {"demand": {"enabled": True}}}}
 NEEDED: dict[str, Object] = {
     "auth.token.existingSecretKey": {"auth": {"token": {"existingSecret": "token"}}},
     "gcsFaultTolerance.redis": {
@@ -43,7 +44,9 @@ NEEDED: dict[str, Object] = {
     "gcsFaultTolerance.workerReconnectTimeoutSeconds": {
         "gcsFaultTolerance": {"mode": "redis", "redis": {"address": "redis:6379"}}
     },
+    "head.demandSidecar": DEMAND,
     "image.digest": {"rayVersion": "2.60.0"},
+    "ports.demand": DEMAND,
     "worker.autoscaling.keda": {
         "worker": {
             "autoscaling": {

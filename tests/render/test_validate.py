@@ -612,9 +612,27 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "workerGroups.default.autoscaling.behavior.scaleDown.tolerance needs Kubernetes 1.35, but",
     ),
     (
-        "no workers without KEDA",
+        "no workers without demand or KEDA",
         worker(autoscaling={"minReplicas": 0}),
-        "autoscaling.minReplicas is 0, which takes KEDA: set keda.enabled and a trigger in",
+        "autoscaling.minReplicas is 0, which takes demand or KEDA: set demand.enabled, or",
+    ),
+    (
+        "demand without autoscaling",
+        worker(autoscaling={"enabled": False, "demand": {"enabled": True}}),
+        "workerGroups.default.autoscaling.demand.enabled is true, but "
+        "workerGroups.default.autoscaling.enabled is false: write both true, or both false",
+    ),
+    (
+        "token for jobs beside demand",
+        worker(autoscaling={"demand": {"enabled": True}})
+        | {"serviceAccount": {"automount": True, "create": True}},
+        "with serviceAccount.automount jobs on the head get the token that may scale",
+    ),
+    (
+        "shared processes beside demand",
+        worker(autoscaling={"demand": {"enabled": True}})
+        | {"head": {"shareProcessNamespace": True}},
+        "with head.shareProcessNamespace jobs on the head can read the token that may scale",
     ),
     *(
         (

@@ -133,10 +133,10 @@ are. Names of objects are exact, so that no alert is about another release of th
 {{- $workers := list -}}
 {{- $autoscalers := list -}}
 {{- range $name, $group := include "ray-cluster.workerGroups" $ | fromJson -}}
-{{- $worker := dict "ctx" $ "group" $name -}}
+{{- $worker := dict "ctx" $ "group" $name "values" $group -}}
 {{- $workers = append $workers (include "ray-cluster.workerName" $worker) -}}
 {{- if $group.autoscaling.enabled -}}
-{{- $autoscalers = append $autoscalers (include (ternary "ray-cluster.kedaName" "ray-cluster.workerName" $group.autoscaling.keda.enabled) $worker) -}}
+{{- $autoscalers = append $autoscalers (include "ray-cluster.autoscalerName" $worker) -}}
 {{- end -}}
 {{- end -}}
 {{- $names := dict

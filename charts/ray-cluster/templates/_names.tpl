@@ -8,7 +8,7 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.objectName" (dict "ctx" $ "suffix" "head")
   include "ray-cluster.headName" $
   include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
-  include "ray-cluster.kedaName" (dict "ctx" $ "group" $name)
+  include "ray-cluster.autoscalerName" (dict "ctx" $ "group" $name "values" $group)
   include "ray-cluster.headAddress" $
   include "ray-cluster.gcsName" $
   include "ray-cluster.addressOf" (dict "ctx" $ "name" $service)
@@ -78,11 +78,19 @@ group's name (30 by the schema), which leaves 16.
 {{- end -}}
 
 {{/*
-The HorizontalPodAutoscaler that KEDA makes for a group. Its own name for it may be longer than a label, which KEDA refuses;
-the name of the chart's, and Helm could not make that one again while KEDA's is still there.
+The HorizontalPodAutoscaler of a group. KEDA's has a name of its own, since Helm could not make one again whose name KEDA's still
+has (and KEDA's own name for it may be longer than a label). So has the one with demand: its `minReplicas` is the sidecar's, and
+Helm 4 refuses to take a field back that is another's.
 */}}
-{{- define "ray-cluster.kedaName" -}}
+{{- define "ray-cluster.autoscalerName" -}}
+{{- $autoscaling := .values.autoscaling -}}
+{{- if $autoscaling.keda.enabled -}}
 {{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "keda-%s" .group)) -}}
+{{- else if $autoscaling.demand.enabled -}}
+{{- include "ray-cluster.objectName" (dict "ctx" .ctx "suffix" (printf "demand-%s" .group)) -}}
+{{- else -}}
+{{- include "ray-cluster.workerName" . -}}
+{{- end -}}
 {{- end -}}
 
 {{/*

@@ -30,11 +30,17 @@ spec:
   {{- end }}
   containers:
     {{- include "ray-cluster.rayContainer" . | nindent 4 }}
+    {{- with include "ray-cluster.demandContainer" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with .values.sidecars }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   volumes:
     {{- include "ray-cluster.volumes" . | nindent 4 }}
+    {{- with include "ray-cluster.demandVolumes" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with .values.volumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -46,7 +52,11 @@ spec:
 automountServiceAccountToken: {{ and .ctx.Values.serviceAccount.automount (has .component (list "head" "worker")) }}
 enableServiceLinks: false
 restartPolicy: {{ .restartPolicy | default "Always" }}
-{{- with default (include "ray-cluster.serviceAccountName" .ctx) .values.serviceAccountName }}
+{{- $account := default (include "ray-cluster.serviceAccountName" .ctx) .values.serviceAccountName }}
+{{- if include "ray-cluster.hasDemand" . }}
+{{- $account = include "ray-cluster.demandAccountName" .ctx }}
+{{- end }}
+{{- with $account }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
 terminationGracePeriodSeconds: {{ include "ray-cluster.terminationGracePeriodSeconds" . }}

@@ -35,6 +35,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.network" . }}
 {{ include "ray-cluster.validate.monitoring" .Values.monitoring }}
 {{ include "ray-cluster.validate.oneAutoscaler" (dict "ctx" $ "groups" $groups) }}
+{{ include "ray-cluster.validate.demand" . }}
 {{- range $name, $group := $groups }}
 {{- $node := dict "ctx" $ "component" "worker" "path" (printf "workerGroups.%s" $name) "values" $group }}
 {{ include "ray-cluster.validate.node" $node }}
@@ -303,10 +304,10 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- $_ := set $seen .name true }}
 {{- end }}
 {{- $names := dict
-      "volumes" (list "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm" "writable-tmp")
-      "sidecars" (list "ray-head" "ray-worker" "remove-old-sessions")
-      "initContainers" (list "ray-head" "ray-worker" "remove-old-sessions")
-      "extraPorts" (list "agent" "as-metrics" "client" "dash-metrics" "dashboard" "gcs-server" "metrics" "serve") -}}
+      "volumes" (list "demand" "demand-account" "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm" "writable-tmp")
+      "sidecars" (list "demand" "ray-head" "ray-worker" "remove-old-sessions")
+      "initContainers" (list "demand" "ray-head" "ray-worker" "remove-old-sessions")
+      "extraPorts" (list "agent" "as-metrics" "client" "dash-metrics" "dashboard" "demand" "gcs-server" "metrics" "serve") -}}
 {{- range $key, $own := $names }}
 {{- range default list (get $.values $key) }}
 {{- if has .name $own }}
@@ -348,7 +349,7 @@ remove it
 {{- end }}
 {{- end }}
 {{ include "ray-cluster.validate.keda" . }}
-{{- if not (include (ternary "ray-cluster.kedaTriggers" "ray-cluster.autoscalingMetrics" $autoscaling.keda.enabled) .values) }}
+{{- if not ($autoscaling.keda.enabled | ternary (include "ray-cluster.kedaTriggers" .) (include "ray-cluster.autoscalingMetrics" .values)) }}
 {{ .path }}.autoscaling is enabled without anything to follow: set a target utilisation, metrics or keda.triggers, or write enabled: false.
 {{- else if not $autoscaling.metrics }}
 {{- $targets := dict "cpu" "targetCPUUtilizationPercentage" "memory" "targetMemoryUtilizationPercentage" }}
@@ -359,8 +360,12 @@ remove it
 {{- end }}
 {{- end }}
 {{- end }}
-{{- else if $autoscaling.keda.enabled }}
-{{ .path }}.autoscaling.keda.enabled is true, but {{ .path }}.autoscaling.enabled is false: write both true, or both false.
+{{- else }}
+{{- range $key := list "demand" "keda" }}
+{{- if (get $autoscaling $key).enabled }}
+{{ $.path }}.autoscaling.{{ $key }}.enabled is true, but {{ $.path }}.autoscaling.enabled is false: write both true, or both false.
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -376,7 +381,7 @@ metrics, is up to the other triggers. Its admission webhook says the same, where
 {{- if $autoscaling.metrics }}
 {{ .path }}.autoscaling.metrics are for a HorizontalPodAutoscaler, but {{ .path }}.autoscaling.keda.enabled is true: write them as keda.triggers, or remove them.
 {{- end }}
-{{- $own := list -}}
+{{- $own := $autoscaling.demand.enabled | ternary (list "demand") list -}}
 {{- range $keda.triggers -}}
 {{- if not (has .type (list "cpu" "memory")) -}}
 {{- $own = append $own .type -}}
@@ -399,8 +404,20 @@ metrics, is up to the other triggers. Its admission webhook says the same, where
 {{- if and (hasKey $keda "idleReplicaCount") (ge (int $keda.idleReplicaCount) $min) }}
 {{ .path }}.autoscaling.keda.idleReplicaCount is {{ int $keda.idleReplicaCount }}, but must be less than minReplicas, which is {{ $min }}: raise the one, or remove the other.
 {{- end }}
-{{- else if not $min }}
-{{ .path }}.autoscaling.minReplicas is 0, which takes KEDA: set keda.enabled and a trigger in keda.triggers, or write at least 1.
+{{- else if not (or $min $autoscaling.demand.enabled) }}
+{{ .path }}.autoscaling.minReplicas is 0, which takes demand or KEDA: set demand.enabled, or keda.enabled and a trigger in keda.triggers, or write at least 1.
+{{- end }}
+{{- end -}}
+
+{{/* Jobs run users' code in the head's pod: whatever else could get at the token there could scale the release. */}}
+{{- define "ray-cluster.validate.demand" -}}
+{{- range include "ray-cluster.demandGroups" . | fromJson | keys | sortAlpha }}
+{{- if $.Values.serviceAccount.automount }}
+workerGroups.{{ . }}.autoscaling.demand.enabled is true, but with serviceAccount.automount jobs on the head get the token that may scale: switch one of them off.
+{{- end }}
+{{- if $.Values.head.shareProcessNamespace }}
+workerGroups.{{ . }}.autoscaling.demand.enabled is true, but with head.shareProcessNamespace jobs on the head can read the token that may scale: switch one of them off.
+{{- end }}
 {{- end }}
 {{- end -}}
 

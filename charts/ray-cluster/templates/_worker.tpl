@@ -107,18 +107,22 @@ ray-worker
 {{- end -}}
 {{- end -}}
 
-{{/* The triggers of the group's ScaledObject: one per target, and those in autoscaling.keda.triggers. */}}
+{{/* The triggers of a worker's ScaledObject: one per target, demand, and those in autoscaling.keda.triggers. */}}
 {{- define "ray-cluster.kedaTriggers" -}}
+{{- $group := .values -}}
 {{- $triggers := list -}}
-{{- $container := include "ray-cluster.autoscalingContainer" . -}}
-{{- range $resource, $percentage := include "ray-cluster.autoscalingTargets" . | fromJson -}}
+{{- $container := include "ray-cluster.autoscalingContainer" $group -}}
+{{- range $resource, $percentage := include "ray-cluster.autoscalingTargets" $group | fromJson -}}
 {{- $metadata := dict "value" (int $percentage | toString) -}}
 {{- with $container -}}
 {{- $_ := set $metadata "containerName" . -}}
 {{- end -}}
 {{- $triggers = append $triggers (dict "type" $resource "metricType" "Utilization" "metadata" $metadata) -}}
 {{- end -}}
-{{- with concat $triggers (default list .autoscaling.keda.triggers) -}}
+{{- if $group.autoscaling.demand.enabled -}}
+{{- $triggers = append $triggers (include "ray-cluster.demandTrigger" . | fromYaml) -}}
+{{- end -}}
+{{- with concat $triggers (default list $group.autoscaling.keda.triggers) -}}
 {{- toYaml . -}}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,276 @@
+"""Scales worker groups on what Ray is asked for, beside the autoscaler that sees what they use.
+
+Raises `minReplicas` of a group's HorizontalPodAutoscaler, and the number of its pods in the same
+moment, to what waiting tasks, actors and placement groups take; lowers `minReplicas` when that many
+have not been wanted for a while. Which workers go then, and when, is up to the autoscaler: only a
+group that may have none is sent to zero here, because no autoscaler does that.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pathlib
+import ssl
+import time
+from typing import Any
+
+from floors import Floor, Wanted, wanted
+from packing import COMMON, UNIT, Group, Request
+from state import State
+
+AGAIN_SECONDS = 5  # how long an unchanged picture needs no second look
+CONFIRM_SECONDS = 60  # how often a floor is written that nobody should have changed
+ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class ConflictError(OSError):
+    """Somebody else was faster."""
+
+
+class Kubernetes:
+    """The Kubernetes API, by the account that is mounted in this container alone."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self._trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._trust.load_verify_locations(ACCOUNT / "ca.crt")
+
+    def call(self, method: str, api: str, path: str, body: Any = None) -> dict[str, Any]:
+        """The answer of the API. Raises OSError, also for what it refuses, and ConflictError."""
+        host, port = (os.environ[f"KUBERNETES_SERVICE_{part}"] for part in ("HOST", "PORT"))
+        connection = http.client.HTTPSConnection(host, int(port), timeout=5, context=self._trust)
+        try:
+            connection.request(
+                method,
+                f"/{api}/namespaces/{self.namespace}/{path}",
+                json.dumps(body) if body else None,
+                {
+                    # A token lives for an hour, and its file is renewed.
+                    "Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}",
+                    "Content-Type": "application/merge-patch+json"
+                    if method == "PATCH"
+                    else "application/json",
+                },
+            )
+            answer = connection.getresponse()
+            text = answer.read()
+        except http.client.HTTPException as error:
+            raise OSError(f"{method} {path}: {error!r}") from error
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            kind = ConflictError if answer.status == 409 else OSError
+            raise kind(f"{method} {path}: {answer.status} {text.decode(errors='replace')}")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+class Scaled:
+    """A worker group in Kubernetes."""
+
+    def __init__(self, values: dict[str, Any], kubernetes: Kubernetes) -> None:
+        amounts = {name: round(amount * UNIT) for name, amount in values["amounts"].items()}
+        self.group = Group(values["name"], amounts, values["labels"], values["maxReplicas"])
+        self.min: int = values["minReplicas"]
+        self.quiet_seconds: float = values["quietSeconds"]
+        self.floor: Floor | None = None
+        self._deployment: str = values["deployment"]
+        self._autoscaler: str | None = values["autoscaler"]  # none where KEDA reads the metrics
+        self._kubernetes = kubernetes
+        self._written = -1
+        self._scale: dict[str, Any] = {}
+
+    @property
+    def known_size(self) -> int:
+        """The number of pods as it was seen last; -1 if it was not."""
+        return int(self._scale["spec"].get("replicas", 0)) if self._scale else -1
+
+    def start(self, now: float) -> None:
+        """Take up where another left off: the autoscaler's own floor is all that is remembered."""
+        least = self.min
+        if self._autoscaler:
+            spec = self._kubernetes.call("GET", *self._hpa())["spec"]
+            least = max(least, min(int(spec.get("minReplicas", 1)), self.group.limit))
+        self.floor = Floor(least, now)
+
+    def size(self) -> int:
+        """The number of pods that the Deployment is to have."""
+        self._scale = self._kubernetes.call("GET", *self._scale_path())
+        return self.known_size
+
+    def confirm(self) -> None:
+        """Write the floor again next time, whatever was written."""
+        self._written = -1
+
+    def apply(self, floor: int) -> None:
+        """Write the floor, where it is not written already."""
+        if self._autoscaler and floor != self._written:
+            # An autoscaler takes no 0; it sleeps while its group stands at 0.
+            patch = {"spec": {"minReplicas": max(floor, 1)}}
+            self._kubernetes.call("PATCH", *self._hpa(), patch)
+            self._written = floor
+
+    def resize(self, size: int, reason: str, message: str) -> None:
+        """Set the number of pods, and say so in an event."""
+        if self._autoscaler is None:
+            return
+        seen = self._scale["metadata"]
+        patch = {
+            "metadata": {"resourceVersion": seen["resourceVersion"]},
+            "spec": {"replicas": size},
+        }
+        try:
+            self._scale = self._kubernetes.call("PATCH", *self._scale_path(), patch)
+        except ConflictError:
+            # Often it is the autoscaler, which has seen its new floor.
+            if self.size() < size:
+                raise
+        about = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self._deployment}
+        announce(self._kubernetes, about | {"uid": seen["uid"]}, reason, message)
+
+    def _hpa(self) -> tuple[str, str]:
+        return "apis/autoscaling/v2", f"horizontalpodautoscalers/{self._autoscaler}"
+
+    def _scale_path(self) -> tuple[str, str]:
+        return "apis/apps/v1", f"deployments/{self._deployment}/scale"
+
+
+class Scaler:
+    """All groups, as Ray's state changes."""
+
+    def __init__(self, groups: list[Scaled], kubernetes: Kubernetes, pod: dict[str, str]) -> None:
+        self._groups = groups
+        self._kubernetes = kubernetes
+        self._pod = {"apiVersion": "v1", "kind": "Pod"} | pod
+        self._picture: Any = None
+        self._again = self._confirm = 0.0
+        self._wanted: dict[str, int] = {}
+        self._impossible: set[str] = set()
+        self.metrics: dict[str, float] = {}
+
+    def lost(self, now: float) -> None:
+        """Ray's state is not known: nothing sinks meanwhile."""
+        for scaled in self._groups:
+            if scaled.floor:
+                scaled.floor.restart(now)
+
+    def look(self, state: State, now: float) -> None:
+        """Follow the state of Ray. Raises OSError when Kubernetes does not answer."""
+        picture = (
+            state.demand,
+            state.gangs,
+            [(n.worker.group, not n.idle_seconds) for n in state.nodes],
+        )
+        if picture == self._picture and now < self._again:
+            return
+        self._picture = None  # what fails now is tried again at once
+        for scaled in self._groups:
+            if scaled.floor is None:
+                scaled.start(now)
+            if now >= self._confirm:
+                scaled.confirm()
+        sizes = {scaled.group.name: self._size(scaled, state) for scaled in self._groups}
+        found = wanted(state, [scaled.group for scaled in self._groups], sizes)
+        metrics: dict[str, float] = {}
+        sure = True
+        for scaled in self._groups:
+            name = scaled.group.name
+            # What waits may be on its way to a worker that is there: it counts when seen twice.
+            number = min(found.workers[name], max(sizes[name], self._wanted.get(name, 0)))
+            sure &= number == found.workers[name]
+            floor = self._follow(scaled, state, max(number, scaled.min), sizes[name], now)
+            metrics[f'ray_cluster_demand_wanted_workers{{group="{name}"}}'] = number
+            metrics[f'ray_cluster_demand_floor_workers{{group="{name}"}}'] = floor
+        self._wanted = found.workers
+        self.metrics = metrics | self._tell(found)
+        self._picture, self._again = picture if sure else None, now + AGAIN_SECONDS
+        if now >= self._confirm:
+            self._confirm = now + CONFIRM_SECONDS
+
+    def _size(self, scaled: Scaled, state: State) -> int:
+        """The group's size: from Kubernetes where it matters, else what has joined."""
+        nodes = [node for node in state.nodes if node.worker.group == scaled.group.name]
+        floor = scaled.floor.value if scaled.floor else 0
+        more = sum(not node.idle_seconds for node in nodes) > floor
+        to_zero = not floor and (nodes or scaled.known_size)
+        if state.demand or state.gangs or more or to_zero:
+            return scaled.size()
+        return len(nodes)
+
+    def _follow(self, scaled: Scaled, state: State, number: int, size: int, now: float) -> int:
+        """Scale a group of this size to what is wanted of it, and return its floor."""
+        assert scaled.floor
+        floor = scaled.floor.follow(number, now, scaled.quiet_seconds)
+        scaled.apply(floor)
+        idle = [n.idle_seconds for n in state.nodes if n.worker.group == scaled.group.name]
+        waiting = sum(count for _, count in state.demand), len(state.gangs)
+        if number > size and any(waiting):
+            scaled.resize(
+                number,
+                "ScaledOutOnDemand",
+                f"From {size} to {number} workers: {waiting[0]} tasks and actors and "
+                f"{waiting[1]} placement groups wait for resources",
+            )
+        elif (
+            not floor
+            and size
+            and all(since >= scaled.quiet_seconds for since in idle)
+            and scaled.size()
+        ):
+            scaled.resize(
+                0, "ScaledToZero", f"From {size} to 0 workers: idle for {scaled.quiet_seconds} s"
+            )
+        return floor
+
+    def _tell(self, found: Wanted) -> dict[str, float]:
+        """Count what finds no place, and name in an event what never will."""
+        metrics: dict[str, float] = {}
+        plan = found.plan
+        for reason, requests in (("limit", plan.waiting), ("impossible", plan.impossible)):
+            for request, count in requests:
+                key = f'ray_cluster_demand_unplaced{{reason="{reason}",shape="{shape(request)}"}}'
+                metrics[key] = metrics.get(key, 0) + count
+        impossible = {shape(request) for request, _ in found.plan.impossible}
+        for one in sorted(impossible - self._impossible):
+            message = f"No worker group can ever fit what a task, actor or bundle asks for: {one}"
+            announce(self._kubernetes, self._pod, "ImpossibleDemand", message, "Warning")
+        self._impossible = impossible
+        return metrics
+
+
+def shape(request: Request) -> str:
+    """A request as people write it: CPU: 0.5, memory: 1073741824."""
+    # Ray's own names first, then by the alphabet.
+    amounts = sorted(request.amounts, key=lambda entry: (entry[0] not in COMMON, entry[0]))
+    words = [f"{name}: {amount / UNIT:g}" for name, amount in amounts]
+    words += [
+        f"{key} {'in' if wanted else 'not in'} ({', '.join(sorted(values))})"
+        for conditions in request.selectors[:1]
+        for key, wanted, values in conditions
+    ]
+    return ", ".join(words).replace("\\", "").replace('"', "").replace("\n", "")
+
+
+def announce(
+    kubernetes: Kubernetes, about: dict[str, str], reason: str, message: str, kind: str = "Normal"
+) -> None:
+    """An event about an object, and a line in the log. Never fails: what was done is done."""
+    print(f"{about['name']}: {message}", flush=True)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    event = {
+        "metadata": {"name": f"{about['name']}.{time.time_ns():x}"},
+        "involvedObject": about | {"namespace": kubernetes.namespace},
+        "reason": reason,
+        "message": message,
+        "type": kind,
+        "source": {"component": "ray-cluster-demand"},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
+    try:
+        kubernetes.call("POST", "api/v1", "events", event)
+    except OSError as error:
+        print(f"No event: {error}", flush=True)

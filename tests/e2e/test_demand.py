@@ -1,0 +1,116 @@
+"""Worker groups follow what Ray is asked for, beside what their workers use."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from harness import ray_api
+from harness.cluster import Cluster
+from harness.process import CommandError
+
+from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_for_log, wait_until
+
+ASKS = JOBS / "asks.py"
+HOLD = JOBS / "hold.py"
+QUIET_SECONDS = 10
+
+
+def demanding(**groups: Any) -> dict[str, Any]:
+    """Values of groups that follow demand, and soon forget it."""
+    demand = {"enabled": True, "quietSeconds": QUIET_SECONDS}
+    return small(autoscaling={"maxReplicas": 3, "demand": demand}) | {"workerGroups": groups}
+
+
+def events(release: Release, reason: str) -> list[str]:
+    """What the sidecar has told under this reason."""
+    core = client.CoreV1Api(release.api)
+    found = core.list_namespaced_event(release.namespace, field_selector=f"reason={reason}")
+    return [event.message for event in found.items]
+
+
+def workers(release: Release, number: int, group: str = "default") -> set[str]:
+    """The group's pods once there are `number` of them."""
+    return wait_until(
+        f"{number} workers of {group}",
+        lambda: {name for name in release.pod_names("worker") if f"-worker-{group}-" in name},
+        lambda names: len(names) == number,
+        timeout=SCALE_TIMEOUT_SECONDS,
+    )
+
+
+def floor(release: Release, expected: int) -> None:
+    """Wait until the default group's autoscaler has this floor."""
+    wait_until(
+        f"a floor of {expected} workers",
+        lambda: release.autoscaler().spec.min_replicas,
+        lambda seen: seen == expected,
+        timeout=SCALE_TIMEOUT_SECONDS,
+    )
+
+
+@pytest.mark.scenario("demand.tasks")
+@pytest.mark.scenario("demand.sidecar-killed")
+@pytest.mark.scenario("demand.infeasible")
+@pytest.mark.needs(cpu=300, memory=5 * 1024)
+def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
+    install: Callable[..., Release], testbed: Cluster, namespace: str
+) -> None:
+    """The tasks use nothing: no autoscaler would see them. What never fits is named."""
+    release = install(demanding(default={}))
+    (head,) = release.pod_names("head")
+
+    def in_pod(pod: str, container: str, program: str) -> str:
+        exec_ = ("exec", f"--namespace={namespace}", pod, f"--container={container}", "--")
+        return testbed.kubectl(*exec_, "python", "-c", program)
+
+    with release.dashboard() as dashboard:
+        first = ray_api.submit(dashboard, HOLD, "2")
+        workers(release, 2)
+        floor(release, 2)
+        assert events(release, "ScaledOutOnDemand")[0].startswith("From 1 to 2 workers: ")
+
+        with suppress(CommandError):  # what kills the container's first process goes with it
+            in_pod(head, "demand", "import os; os.kill(1, 15)")
+        second = ray_api.submit(dashboard, HOLD, "1")
+        there = workers(release, 3)
+        floor(release, 3)
+
+        impossible = ray_api.submit(dashboard, ASKS, "unicorn")
+        wait_until(
+            "a word about the unicorn",
+            lambda: events(release, "ImpossibleDemand"),
+            lambda seen: any(message.endswith(": unicorn: 1") for message in seen),
+            timeout=SCALE_TIMEOUT_SECONDS,
+        )
+        ray_api.stop(dashboard, impossible)
+        for pod in there:
+            release.wait_for_workers()
+            in_pod(pod, "ray-worker", "open('/tmp/go', 'w')")
+        ran_on = f"{ray_api.wait(dashboard, first)} {ray_api.wait(dashboard, second)}".split()
+    assert there <= set(ran_on)
+    floor(release, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.scenario("demand.zero")
+@pytest.mark.scenario("demand.two-shapes")
+@pytest.mark.scenario("demand.placement-group")
+@pytest.mark.needs(cpu=400, memory=6 * 1024)
+def test_each_demand_gets_the_group_that_it_fits_one_of_them_from_zero(
+    install: Callable[..., Release],
+) -> None:
+    rare = {"rayResources": {"tool": 1}, "autoscaling": {"minReplicas": 0, "maxReplicas": 1}}
+    release = install(demanding(default={}, rare=rare), wait=False)  # not for those that go
+    workers(release, 0, "rare")
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, ASKS, "tool")
+        wait_for_log(dashboard, job, "-worker-rare-", timeout=SCALE_TIMEOUT_SECONDS)
+        assert len(workers(release, 1)) == 1
+
+        spread = ray_api.wait(dashboard, ray_api.submit(dashboard, ASKS, "3")).split()[-3:]
+    assert len(set(spread)) == 3
+    workers(release, 0, "rare")
+    assert events(release, "ScaledToZero")
