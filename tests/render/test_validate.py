@@ -634,6 +634,12 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         | {"head": {"shareProcessNamespace": True}},
         "with head.shareProcessNamespace jobs on the head can read the token that may scale",
     ),
+    (
+        "demand without a way to the Kubernetes API",
+        worker(autoscaling={"demand": {"enabled": True}})
+        | {"networkPolicy": {"egress": {"restricted": True}}},
+        "its sidecar cannot reach the Kubernetes API",
+    ),
     *(
         (
             "KEDA without a trigger of its own",

@@ -411,12 +411,17 @@ metrics, is up to the other triggers. Its admission webhook says the same, where
 
 {{/* Jobs run users' code in the head's pod: whatever else could get at the token there could scale the release. */}}
 {{- define "ray-cluster.validate.demand" -}}
-{{- range include "ray-cluster.demandGroups" . | fromJson | keys | sortAlpha }}
+{{- range $name := include "ray-cluster.demandGroups" . | fromJson | keys | sortAlpha }}
 {{- if $.Values.serviceAccount.automount }}
-workerGroups.{{ . }}.autoscaling.demand.enabled is true, but with serviceAccount.automount jobs on the head get the token that may scale: switch one of them off.
+workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with serviceAccount.automount jobs on the head get the token that may scale: switch one of them off.
 {{- end }}
 {{- if $.Values.head.shareProcessNamespace }}
-workerGroups.{{ . }}.autoscaling.demand.enabled is true, but with head.shareProcessNamespace jobs on the head can read the token that may scale: switch one of them off.
+workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with head.shareProcessNamespace jobs on the head can read the token that may scale: switch one of them off.
+{{- end }}
+{{- with $.Values.networkPolicy }}
+{{- if and .enabled .egress.restricted (not .egress.to) }}
+workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with networkPolicy.egress.restricted its sidecar cannot reach the Kubernetes API: let it out in networkPolicy.egress.to, for example [{to: [{ipBlock: {cidr: 10.0.0.1/32}}], ports: [{port: 6443}]}], the API's own address and not its Service's.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
