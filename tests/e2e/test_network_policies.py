@@ -153,6 +153,7 @@ def without_own_pods(release: Release) -> Iterator[None]:
         let_in(found["spec"]["ingress"])
 
 
+@pytest.mark.slow  # what enforces the policies is a build of its own
 @pytest.mark.scenario("security.network-policies")
 @pytest.mark.needs(cpu=200, memory=3 * 1024)
 def test_network_policies_keep_others_out_and_ray_at_work(
