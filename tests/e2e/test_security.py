@@ -30,8 +30,8 @@ DOORS: dict[str, list[Any]] = {
     "job's end": [401, 403, 404],  # there is no such job
     "discovery": HTTP,
     "job by agent": HTTP,
-    "environment": HTTP,
-    "client": GRPC,
+    "environment": [401, 403, 500],  # the request is empty
+    "client": [*GRPC[:2], "NOT_FOUND"],  # and names no client
     "GCS": GRPC,
     "raylet": GRPC,
     "objects": GRPC,

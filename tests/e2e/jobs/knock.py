@@ -59,7 +59,7 @@ def main(head: str, worker: str) -> None:
         "client": (call, f"/ray.rpc.RayletDriver/ClusterInfo {head}:10001"),
         "GCS": (call, f"/ray.rpc.NodeInfoGcsService/GetAllNodeInfo {head}:6380"),
         "raylet": (call, f"/ray.rpc.NodeManagerService/GetNodeStats {worker}:8077"),
-        "objects": (call, f"/ray.rpc.ObjectManagerService/FreeObjects {worker}:8076"),
+        "objects": (call, f"/ray.rpc.ObjectManagerService/Pull {worker}:8076"),
         "agent": (call, f"/ray.rpc.ReporterService/GetTraceback {worker}:8078"),
         "page": (http, f"GET http://{head}:8265/"),
         "health": (http, f"GET http://{worker}:52365/api/healthz"),
