@@ -97,12 +97,18 @@ def where_the_token_is(release: Release) -> list[str]:
     for component in ("head", "worker"):
         (pod,) = release.pod_names(component)
         places[f"log of the {component}"] = kubectl("logs", where, pod)
-        for what, paths in {"arguments": "/proc/[0-9]*/cmdline", "files": "/tmp/ray"}.items():  # noqa: S108
-            find = f'grep -rlF --devices=skip -- "$RAY_AUTH_TOKEN" {paths} 2>/dev/null || true'
-            places[f"{what} on the {component}"] = (
-                token if kubectl("exec", where, pod, "--", "sh", "-c", find).strip() else ""
-            )
+        assert files_with_the_token(release, pod, "/proc/[0-9]*/environ"), "nothing is found at all"
+        for paths in ("/proc/[0-9]*/cmdline", "/tmp/ray"):  # noqa: S108
+            found = files_with_the_token(release, pod, paths)
+            places |= dict.fromkeys((f"{pod}: {file}" for file in found), token)
     return [place for place, text in places.items() if token in text]
+
+
+def files_with_the_token(release: Release, pod: str, paths: str) -> list[str]:
+    """Those of the `paths` in the pod, as a shell writes them, that hold the token."""
+    find = f"printenv RAY_AUTH_TOKEN | grep -rlF --devices=skip -f - {paths} 2>/dev/null || true"
+    where = f"--namespace={release.namespace}"
+    return release.cluster.kubectl("exec", where, pod, "--", "sh", "-c", find).split()
 
 
 @pytest.mark.slow
