@@ -1210,11 +1210,7 @@ def run() -> None:
     parser.add_argument("--name", help="only the cluster of this name, where there are several")
     arguments = parser.parse_args()
     out.stderr = True  # standard output is for the values
-    read = arguments.manifest.read_text() if arguments.manifest else sys.stdin.read()
-    try:
-        documents = list(manifest.load_all(read))
-    except yaml.YAMLError as error:
-        raise UserError(f"This is no YAML: {error}") from error
+    documents = _documents(arguments.manifest)
     _say_what_is_no_cluster(documents)
     clusters = [
         document
@@ -1228,7 +1224,20 @@ def run() -> None:
     _write([convert(document) for document in clusters])
 
 
-def _say_what_is_no_cluster(documents: list[Any]) -> None:
+def _documents(file: Path | None) -> list[Values]:
+    """The objects in `file`, or on standard input, those of lists one by one."""
+    try:
+        found = list(manifest.load_all(file.read_text() if file else sys.stdin.read()))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"This is no YAML: {error}") from error
+    if not all(isinstance(document, dict) for document in found):
+        raise UserError("This is no manifest: a Kubernetes object is a map.")
+    return [inner for document in found for inner in document.get("items", [document])]
+
+
+def _say_what_is_no_cluster(documents: list[Values]) -> None:
     for document in documents:
         if document.get("kind") not in _CLUSTER_OF:
             name = (document.get("metadata") or {}).get("name")

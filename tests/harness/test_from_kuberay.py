@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -346,16 +345,43 @@ def test_every_flag_and_variable_of_the_chart_has_a_rule() -> None:
     assert keys("managedEnv") - from_kuberay.ENV.keys() == set()
 
 
-def test_command_writes_values_alone_to_standard_output(tmp_path: Path) -> None:
-    document = yaml.safe_dump(cluster(None, workers(), managedBy="x"))
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.from_kuberay"],
-        input=document, capture_output=True, text=True, check=False,
+def command(stdin: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The command, with this on its standard input."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness.from_kuberay", *arguments],
+        input=stdin, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_command_writes_values_alone_to_standard_output() -> None:
+    done = command(yaml.safe_dump(cluster(None, workers(), managedBy="x")))
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout) == convert(cluster(None, workers())).values
     assert "# - spec.managedBy: there is no operator" in done.stdout
     assert "RayCluster mine: spec.managedBy: there is no operator" in done.stderr
+
+
+def test_one_cluster_of_a_list_is_chosen_by_its_name() -> None:
+    other = cluster(suspend=True, metadata={"name": "other"})
+    done = command(yaml.safe_dump({"kind": "List", "items": [cluster(), other]}), "--name=other")
+    assert yaml.safe_load(done.stdout)["suspend"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("stdin", "arguments", "said"),
+    [
+        ("a: [", [], "This is no YAML"),
+        ("text", [], "This is no manifest"),
+        ("kind: Pod", [], "There is no RayCluster"),
+        ("", ["/nowhere"], "/nowhere cannot be read: No such file"),
+    ],
+)
+def test_what_cannot_be_read_is_said_beside_the_values(
+    stdin: str, arguments: list[str], said: str
+) -> None:
+    done = command(stdin, *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
 
 
 # KubeRay's own samples.
