@@ -22,7 +22,7 @@ prepare_venv() {
   exec 9>"$state/venv.lock"
   flock 9
   if [[ $(cat "$venv/complete" 2>/dev/null) != "$wanted" ]]; then
-    echo "• Create the Python environment in .testbed/venv (about half a minute)"
+    echo "• Create the Python environment in .testbed/venv (about half a minute)" >&2
     rm -rf "$venv"
     "$python" -m venv "$venv" ||
       fail "Python cannot create a virtual environment: install python3-venv and try again."

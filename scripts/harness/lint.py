@@ -1,9 +1,10 @@
 """Everything that can be said about the repository without running it."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from harness import schemas
+from harness import from_kuberay, schemas
 from harness.console import step
 from harness.errors import UserError
 from harness.helm import PROFILES
@@ -29,36 +30,51 @@ _KUBE_SCORE_IGNORED = {
 
 def run() -> None:
     """Check Python, YAML, the chart and its generated files. Raises CommandError, UserError."""
-    ensure("helm", "helm3", "helm-docs", "kube-score", "kubeconform")
+    ensure("actionlint", "helm", "helm3", "helm-docs", "kube-score", "kubeconform")
     with step("ruff, mypy, yamllint"):
         _python("ruff", "check", ".")
         _python("ruff", "format", "--check", ".")
         _python("mypy")
         _python("yamllint", "--strict", ".")
+    with step("actionlint"):
+        run_command([tool("actionlint")], cwd=ROOT)
     with step("No drift in generated files"):
-        _check_readme()
+        _check_generated()
     for profile in (None, *PROFILES):  # None: the defaults
         with step(f"helm lint, kubeconform, kube-score: {profile.stem if profile else 'defaults'}"):
             _check_profile(profile)
 
 
-def write_readme() -> None:
-    """Generate the chart's README from its values (`python -m harness.lint`)."""
-    (CHART / "README.md").write_text(_readme())
+def write_generated() -> None:
+    """Write what is made from other files of the repository (`python -m harness.lint`)."""
+    for file, text in _generated():
+        file.write_text(text)
 
 
-def _readme() -> str:
-    return run_command(
-        [tool("helm-docs"), f"--chart-search-root={CHART}", "--sort-values-order=file", "--dry-run"]
+def _generated() -> Iterator[tuple[Path, str]]:
+    """The generated files, and what has to be in them."""
+    yield (
+        CHART / "README.md",
+        run_command(
+            [
+                tool("helm-docs"),
+                f"--chart-search-root={CHART}",
+                "--sort-values-order=file",
+                "--dry-run",
+            ]
+        ),
     )
+    migration = ROOT / "docs" / "migration.md"
+    yield migration, from_kuberay.documented(migration.read_text())
 
 
-def _check_readme() -> None:
-    if _readme() != (CHART / "README.md").read_text():
-        raise UserError(
-            "charts/ray-cluster/README.md does not say what values.yaml says: run "
-            "`.testbed/venv/bin/python -m harness.lint` and commit it."
-        )
+def _check_generated() -> None:
+    for file, text in _generated():
+        if text != file.read_text():
+            raise UserError(
+                f"{file.relative_to(ROOT)} does not say what it is made from: run "
+                "`.testbed/venv/bin/python -m harness.lint` and commit it."
+            )
 
 
 def _check_profile(profile: Path | None) -> None:
@@ -82,4 +98,4 @@ def _python(module: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    write_readme()
+    write_generated()

@@ -32,6 +32,9 @@ _READ = "schemas"
 _SPECIFICATION = "k8s.io/kubernetes"
 # Where each project keeps its CustomResourceDefinitions.
 _CUSTOM_RESOURCES = {
+    "github.com/argoproj/argo-cd/v3": "manifests/crds",
+    "github.com/fluxcd/helm-controller": "config/crd/bases",
+    "github.com/fluxcd/source-controller": "config/crd/bases",
     "github.com/kedacore/keda/v2": "config/crd/bases",
     "github.com/prometheus-operator/prometheus-operator": "example/prometheus-operator-crd",
     "sigs.k8s.io/gateway-api": "config/crd/standard",
