@@ -78,9 +78,8 @@ def container(deployment: Object) -> Object:
 def command(deployment: Object) -> list[str]:
     """The Ray container's command, with `ray` in place of the lines of Python that run it."""
     words: list[str] = container(deployment)["command"]
-    at = words.index((CHART / "files/ray.py").read_text())
-    assert words[at - 2 : at] == ["python", "-c"]
-    return [*words[: at - 2], "ray", *words[at + 1 :]]
+    assert words[:3] == ["python", "-c", (CHART / "files/ray.py").read_text()]
+    return ["ray", *words[3:]]
 
 
 def flags(deployment: Object) -> dict[str, str]:

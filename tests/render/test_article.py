@@ -173,7 +173,7 @@ def node(deployment: Object) -> Object:
         "pod": pod(deployment),
         "container": container(deployment),
         # A head with fault tolerance waits first until the one that it replaces is gone.
-        "becomes": words[words.index("--") + 1 :] if "--" in words else words,
+        "becomes": ["ray", *words[words.index("--") + 1 :]] if "--" in words else words,
         "flags": flags(deployment),
         "env": env(deployment),
         "cpuRequest": env(deployment)["CPU_REQUEST"]["resourceFieldRef"]["resource"],

@@ -125,12 +125,12 @@ It has the head's resources, so that it adds nothing to what the pod requests.
   image: {{ include "ray-cluster.image" . | quote }}
   imagePullPolicy: {{ (include "ray-cluster.imageOf" . | fromJson).pullPolicy }}
   command:
-    {{- with include "ray-cluster.waitForOldHead" . }}
-    {{- . | nindent 4 }}
-    {{- end }}
     - python
     - -c
     - {{ .ctx.Files.Get "files/ray.py" | quote }}
+    {{- with include "ray-cluster.waitForOldHead" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
     - start
   args:
     {{- include "ray-cluster.ray.args" . | trim | nindent 4 }}
