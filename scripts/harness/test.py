@@ -36,6 +36,7 @@ _FOLDERS = {
     "render": ["tests/render", "tests/harness"],
     "e2e": ["tests/e2e"],
     "slow": ["tests/render", "tests/harness"],
+    "chaos": ["tests/e2e/chaos.py"],
 }
 _QUICK = ["-m", "not slow"]
 
@@ -56,8 +57,10 @@ def run() -> None:
         "slow": lambda: _pytest("slow", ["-m", "slow", *pytest_arguments]),
     }
     everything = list(parts)
+    # By name only: no two runs of it are the same.
+    parts["chaos"] = lambda: _chaos(arguments, pytest_arguments)
     chosen = {"full": everything, None: everything[:-1]}.get(arguments.part, [arguments.part])
-    if {"ct", "e2e"} & set(chosen):
+    if {"ct", "e2e", "chaos"} & set(chosen):
         # Before the first tool is built: it may be one to be taken from PATH.
         if arguments.kubeconfig:
             clusters.existing(arguments.kubeconfig)
@@ -83,9 +86,9 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("full", "lint", "render", "ct", "e2e", "slow"),
+        choices=("full", "lint", "render", "ct", "e2e", "slow", "chaos"),
         help="default: everything but the slow tests, which `full` adds; `slow` are those of them "
-        "that are not e2e",
+        "that are not e2e, and `chaos` (with --seed and --kills) is part of none",
     )
     add_cluster_options(parser)
     return parser.parse_known_args()
@@ -114,6 +117,16 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
             ],
             TESTBED_NODE=cluster.node or "",
             TESTBED_REGISTRY=json.dumps(asdict(source)) if source else "",
+        )
+
+
+def _chaos(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
+    ensure("helm", "kubectl")
+    with _cluster(arguments) as cluster:
+        _pytest(
+            "chaos",
+            [f"--kubeconfig={cluster.kubeconfig}", "--capture=no", *pytest_arguments],
+            TESTBED_NODE=cluster.node or "",
         )
 
 
