@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import cluster as clusters
-from harness import report, scale_out
+from harness import failover, kuberay, report, scale_out
+from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
 from harness.console import out
 from harness.helm import PROFILES
@@ -53,10 +54,19 @@ def run() -> None:
         "--rounds", type=int, default=5, help="times that it grows (default: %(default)s)"
     )
     add_cluster_options(scaling)
+    failing = benchmarks.add_parser(
+        "failover",
+        help="how long a cluster takes no work when its head dies, KubeRay's beside ours",
+    )
+    failing.add_argument(
+        "--rounds", type=int, default=5, help="times that each head dies (default: %(default)s)"
+    )
+    add_cluster_options(failing)
     arguments = parser.parse_args()
     measure: dict[str, Callable[[argparse.Namespace], dict[str, Result]]] = {
         "render": _render,
         "scale-out": _scale_out,
+        "failover": _failover,
     }
     for benchmark, result in measure[arguments.benchmark](arguments).items():
         write(benchmark, result)
@@ -118,23 +128,12 @@ def _render_remark(result: Result) -> str:
 
 
 def _scale_out(arguments: argparse.Namespace) -> dict[str, Result]:
-    if arguments.kubeconfig:
-        cluster = clusters.existing(arguments.kubeconfig)
-    else:
-        cluster = clusters.ensure(
-            arguments.name,
-            kubernetes=arguments.kubernetes,
-            ray=ray_version(),
-            source=image_source(arguments),
-            yes=arguments.yes,
-        )
-    ensure("helm")
+    cluster = _cluster(arguments)
     clusters.wait_for_metrics(cluster)
     rounds = scale_out.measure(cluster, arguments.rounds)
     samples = {stage: [one[stage] for one in rounds] for stage in (*scale_out.STAGES, "total")}
-    server = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]["gitVersion"]
-    versions = {"Ray": ray_version(), "Kubernetes": server}
-    return {"scale_out_memory": _result(versions, {"total": scale_out.GOAL_SECONDS}, samples)}
+    goal = {"total": scale_out.GOAL_SECONDS}
+    return {"scale_out_memory": _result(_versions(cluster), goal, samples)}
 
 
 def _scale_out_remark(result: Result) -> str:
@@ -152,24 +151,97 @@ def _scale_out_remark(result: Result) -> str:
     )
 
 
+# --- failover ---------------------------------------------------------------------------------
+
+
+def _failover(arguments: argparse.Namespace) -> dict[str, Result]:
+    kuberay.build()
+    cluster = _cluster(arguments)
+    clusters.add_redis(cluster, None if arguments.kubeconfig else image_source(arguments))
+    versions = _versions(cluster) | {"KubeRay": kuberay.version()}
+    return {
+        case: _result(versions, {"total": failover.GOAL_SECONDS[case]}, *sides)
+        for case, sides in failover.measure(cluster, arguments.rounds).items()
+    }
+
+
+def _failover_remark(result: Result) -> str:
+    """What the stages are, and where the time goes."""
+    median = {stage: statistics.median(s) for stage, s in result["ours"]["samples"].items()}
+    job = median["driver"] + median["task"]
+    return (
+        "From the moment at which the head dies to the end of the first task, on a worker, of a "
+        "job that is submitted as soon as a dashboard takes it. All sides have the same image, "
+        "resources and machine, ours and KubeRay's the same Redis, and they take turns. "
+        "`container` lasts until a new head's container runs, `gcs` until its GCS listens, "
+        "`dashboard` until the node table can be read, `driver` until the job's driver is "
+        "connected to Ray, and `task` until its task is done. Where the time goes: Kubernetes has "
+        f"a new container after {median['container']:.1f} s (it looks after containers once a "
+        f"second), {median['gcs']:.1f} s later the GCS listens (of a deleted pod the old head "
+        f"leaves meanwhile), Ray's dashboard takes {median['dashboard']:.1f} s more, and "
+        f"{job:.1f} s are the job's own: two Pythons that import Ray, and a worker process. The "
+        "last two are Ray's, whoever starts it: the floor. A driver that runs on a worker goes on "
+        "meanwhile."
+    )
+
+
+# --- clusters ---------------------------------------------------------------------------------
+
+
+def _cluster(arguments: argparse.Namespace) -> Cluster:
+    """The cluster to measure in, and Helm."""
+    ensure("helm")
+    if arguments.kubeconfig:
+        return clusters.existing(arguments.kubeconfig)
+    return clusters.ensure(
+        arguments.name,
+        kubernetes=arguments.kubernetes,
+        ray=ray_version(),
+        source=image_source(arguments),
+        yes=arguments.yes,
+    )
+
+
+def _versions(cluster: Cluster) -> dict[str, str]:
+    server = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]["gitVersion"]
+    return {"Ray": ray_version(), "Kubernetes": server}
+
+
 # --- results ----------------------------------------------------------------------------------
 
-_TITLES = {"render": "`helm template`", "scale_out_memory": "Scale-out on memory"}
+_TITLES = {
+    "render": "`helm template`",
+    "scale_out_memory": "Scale-out on memory",
+    "failover": "Failover on Redis: the head's pod is deleted",
+    "failover_container": "Failover on Redis: the head's container is killed",
+    "failover_rocksdb": "Failover on RocksDB: the head's pod is deleted",
+    "failover_rocksdb_container": "Failover on RocksDB: the head's container is killed",
+}
 _REMARKS: dict[str, Callable[[Result], str]] = {
     "render": _render_remark,
     "scale_out_memory": _scale_out_remark,
+    **dict.fromkeys(failover.CASES, _failover_remark),
 }
 
 
-def _result(versions: dict[str, str], goal: Result, samples: dict[str, list[float]]) -> Result:
-    """What is written down of a benchmark; `samples` are seconds by case, in the order of runs."""
+def _result(
+    versions: dict[str, str],
+    goal: Result,
+    ours: dict[str, list[float]],
+    kuberay: dict[str, list[float]] | None = None,
+) -> Result:
+    """What is written down of a benchmark.
+
+    `ours` and `kuberay` are seconds by case, in the order of runs; None if there is no such side.
+    """
     return {
         "unit": "s",
         "commit": report.commit(),
         "machine": machine(),
         "versions": versions,
         "goal": goal,
-        "ours": {"samples": samples},
+        "ours": {"samples": ours},
+        "kuberay": kuberay and {"samples": kuberay},
     }
 
 
@@ -211,7 +283,7 @@ def readme(results: dict[str, Result]) -> str:
 
 
 def _section(name: str, result: Result) -> str:
-    unit, where = result["unit"], result["machine"]
+    where = result["machine"]
     versions = ", ".join(f"{what} {version}" for what, version in result["versions"].items())
     lines = [
         f"## {_TITLES.get(name, name)}\n",
@@ -220,19 +292,37 @@ def _section(name: str, result: Result) -> str:
             f"({where['cpu']}), with a load of {where['load']} when the runs ended."
         ),
         "",
-        f"| case | runs | median, {unit} | spread, {unit} | goal, {unit} |",
-        "|---|---:|---:|---:|---:|",
+        *_table(result),
     ]
-    for case, samples in result["ours"]["samples"].items():
-        low, *_, high = statistics.quantiles(samples * 2, n=10, method="inclusive")
-        median = statistics.median(samples)
-        goal = result["goal"].get(case)
-        met = "" if goal is None else f"{goal} {'✓' if median <= goal else '✗'}"
-        spread = f"{low:.3f} to {high:.3f}"
-        lines.append(f"| {case} | {len(samples)} | {median:.3f} | {spread} | {met} |")
     if name in _REMARKS:
         lines += ["", _wrapped(_REMARKS[name](result))]
     return "\n".join(lines) + "\n"
+
+
+def _table(result: Result) -> Iterator[str]:
+    """Median, spread and goal of each case; KubeRay's beside ours where there are any."""
+    unit, theirs = result["unit"], (result.get("kuberay") or {}).get("samples")
+    heads = [f"median, {unit}", f"spread, {unit}"]
+    if theirs:
+        heads = [f"{who}: {head}" for who in ("ours", "KubeRay") for head in heads]
+        heads.append("ours / KubeRay")
+    yield f"| case | runs | {' | '.join(heads)} | goal, {unit} |"
+    yield f"|---|{'---:|' * (len(heads) + 2)}"
+    for case, samples in result["ours"]["samples"].items():
+        cells = [case, str(len(samples)), *_figures(samples)]
+        median = statistics.median(samples)
+        if theirs:
+            other = statistics.median(theirs[case])
+            cells += [*_figures(theirs[case]), f"{median / other:.2f}" if other else ""]
+        goal = result["goal"].get(case)
+        cells.append("" if goal is None else f"{goal} {'✓' if median <= goal else '✗'}")
+        yield f"| {' | '.join(cells)} |"
+
+
+def _figures(samples: list[float]) -> tuple[str, str]:
+    """Median and spread."""
+    low, *_, high = statistics.quantiles(samples * 2, n=10, method="inclusive")
+    return f"{statistics.median(samples):.3f}", f"{low:.3f} to {high:.3f}"
 
 
 def _wrapped(text: str) -> str:

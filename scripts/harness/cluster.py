@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,13 +185,21 @@ def add_ray(cluster: Cluster, version: str, source: Registry | None) -> None:
 
     `source` is as for `ensure`. A cluster of somebody's own pulls the image by itself.
     """
+    _add(cluster, images.ray_reference(version), lambda: images.ray(version), source)
+
+
+def add_redis(cluster: Cluster, source: Registry | None) -> None:
+    """Have Redis in `cluster`, as one for testing has from the start; `source` as for `ensure`."""
+    _add(cluster, images.REDIS_REFERENCE, images.redis, source)
+
+
+def _add(
+    cluster: Cluster, reference: str, make: Callable[[], Image], source: Registry | None
+) -> None:
     if cluster.node is None:
         return
     with exclusive():
-        if source:
-            (image,) = source.pull(images.ray_reference(version))
-        else:
-            image = images.ray(version)
+        image = source.pull(reference)[0] if source else make()
         _load(cluster, image)
 
 

@@ -41,9 +41,19 @@ def dashboard(cluster: Cluster, namespace: str, head: str) -> Iterator[Dashboard
 
     Raises CommandError if the port cannot be forwarded.
     """
-    command = [str(tool("kubectl")), f"--kubeconfig={cluster.kubeconfig}", "port-forward"]
-    command += [f"--namespace={namespace}", "--address=127.0.0.1", f"svc/{head}", ":dashboard"]
     token = token_of(cluster, namespace, head)
+    with forwarded(cluster, namespace, f"svc/{head}") as url:
+        yield Dashboard(url, token)
+
+
+@contextmanager
+def forwarded(cluster: Cluster, namespace: str, target: str) -> Iterator[str]:
+    """Forward a free local port to the dashboard of `target` ('pod/ray-head'); yield its URL.
+
+    Raises CommandError if the port cannot be forwarded.
+    """
+    command = [str(tool("kubectl")), f"--kubeconfig={cluster.kubeconfig}", "port-forward"]
+    command += [f"--namespace={namespace}", "--address=127.0.0.1", target, ":dashboard"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as forward:
@@ -52,7 +62,7 @@ def dashboard(cluster: Cluster, namespace: str, head: str) -> Iterator[Dashboard
             line = forward.stdout.readline()  # printed when the port is open, or the reason why not
             if not (port := re.search(r"127\.0\.0\.1:(\d+)", line)):
                 raise CommandError(command, "no port was forwarded", line)
-            yield Dashboard(f"http://127.0.0.1:{port[1]}", token)
+            yield f"http://127.0.0.1:{port[1]}"
         finally:
             forward.terminate()
 

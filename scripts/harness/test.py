@@ -37,6 +37,7 @@ _FOLDERS = {
     "render": ["tests/render", "tests/harness"],
     "e2e": ["tests/e2e"],
     "slow": ["tests/render", "tests/harness"],
+    "chaos": ["tests/e2e/chaos.py"],
 }
 _QUICK = ["-m", "not slow"]
 
@@ -55,11 +56,13 @@ def run() -> None:
         "ct": lambda: _ct(arguments),
         "e2e": lambda: _e2e(arguments, pytest_arguments),
         "slow": lambda: _pytest("slow", ["-m", "slow", *pytest_arguments]),
+        # By name only: no two runs of these are the same.
         "soak": lambda: _soak(arguments, pytest_arguments),
+        "chaos": lambda: _chaos(arguments, pytest_arguments),
     }
-    *everything, slow, _ = parts
-    chosen = {"full": [*everything, slow], None: everything}.get(arguments.part, [arguments.part])
-    if {"ct", "e2e", "soak"} & set(chosen):
+    everything = ["lint", "render", "ct", "e2e"]
+    chosen = {None: everything, "full": [*everything, "slow"]}.get(arguments.part, [arguments.part])
+    if {"ct", "e2e", "soak", "chaos"} & set(chosen):
         # Before the first tool is built: it may be one to be taken from PATH.
         if arguments.kubeconfig:
             clusters.existing(arguments.kubeconfig)
@@ -85,9 +88,10 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("full", "lint", "render", "ct", "e2e", "slow", "soak"),
+        choices=("full", "lint", "render", "ct", "e2e", "slow", "soak", "chaos"),
         help="default: everything but the slow tests, which `full` adds; `slow` are those of them "
-        "that are not e2e; `soak` is a random load for half an hour",
+        "that are not e2e; `soak` is a random load for half an hour (--minutes, --seed), and "
+        "`chaos` are random kills under load (--seed, --kills)",
     )
     add_cluster_options(parser)
     return parser.parse_known_args()
@@ -117,6 +121,16 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
             ],
             TESTBED_NODE=cluster.node or "",
             TESTBED_REGISTRY=json.dumps(asdict(source)) if source else "",
+        )
+
+
+def _chaos(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
+    ensure("helm", "kubectl")
+    with _cluster(arguments) as cluster:
+        _pytest(
+            "chaos",
+            [f"--kubeconfig={cluster.kubeconfig}", "--capture=no", *pytest_arguments],
+            TESTBED_NODE=cluster.node or "",
         )
 
 

@@ -36,6 +36,12 @@ from .release import READY_TIMEOUT_SECONDS, Release, free, requested
 _REPORT = pytest.StashKey[pytest.TestReport]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of `chaos.py`."""
+    parser.addoption("--seed", type=int, default=secrets.randbelow(10**6), help="of the chances")
+    parser.addoption("--kills", type=int, default=20, help="how many there are")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,

@@ -12,13 +12,11 @@ import pytest
 from kubernetes import client
 
 from harness import cluster as clusters
-from harness import ray_api
+from harness import kills, ray_api, redis
 from harness.cluster import Cluster
-from harness.process import run
 from harness.ray_api import Dashboard
 from harness.tools import tool
 
-from . import redis
 from .release import JOBS, Release, small, wait_for_log, wait_until
 
 COUNTER = JOBS / "counter.py"
@@ -44,26 +42,25 @@ def values(fault_tolerance: dict[str, Any] | None = None) -> dict[str, Any]:
     return worker | (fault_tolerance or {})
 
 
+def head(release: Release) -> Any:
+    """The head's pod."""
+    (pod,) = release.pods("head")
+    return pod
+
+
 def kill_container(release: Release) -> None:
-    """Kill the head's container from outside, as the kernel does when memory runs out."""
-    (head,) = release.pods("head")
-    container = head.status.container_statuses[0].container_id.removeprefix("containerd://")
-    ctr = ["docker", "exec", str(release.cluster.node), "ctr", "--namespace=k8s.io"]
-    run([*ctr, "tasks", "kill", "--signal=SIGKILL", container])
+    """Kill the head's container."""
+    kills.container(release.cluster, head(release))
 
 
 def kill_gcs(release: Release) -> None:
-    """Kill the GCS alone, as if it had crashed."""
-    (head,) = release.pod_names("head")
-    release.cluster.kubectl(
-        "exec", f"--namespace={release.namespace}", head, "--", "pkill", "-KILL", "gcs_server"
-    )
+    """Kill the GCS alone."""
+    kills.process(release.cluster, head(release), "gcs_server")
 
 
 def delete_pod(release: Release) -> None:
     """Delete the head's pod."""
-    (head,) = release.pod_names("head")
-    client.CoreV1Api(release.api).delete_namespaced_pod(head, release.namespace)
+    kills.delete(release.cluster, head(release))
 
 
 def heads(release: Release) -> list[tuple[str, int, bool]]:
@@ -402,6 +399,23 @@ def test_head_and_uninstall_show_their_certificate_to_a_redis_that_asks(
     said, _ = uninstall(release)
 
     assert f"Removed the keys RAY{namespace}.ray-ray-cluster@*" in said
+
+
+@pytest.mark.slow
+@pytest.mark.scenario("head.cleanup")
+def test_uninstall_of_an_old_ray_removes_its_keys(
+    old_ray: str, install: Install, testbed: Cluster, namespace: str, api: client.ApiClient
+) -> None:
+    redis.add_password(api, namespace)
+    redis.start(testbed, namespace)
+    release = install(values(redis.fault_tolerance()) | {"image": {"tag": old_ray}})
+    release.wait_for_workers()
+    assert redis.command(testbed, namespace, "KEYS", "*")
+
+    said, _ = uninstall(release)
+
+    assert f"Removed the keys RAY{namespace}.ray-ray-cluster@*" in said
+    assert redis.command(testbed, namespace, "KEYS", "*") == []
 
 
 @pytest.mark.scenario("head.cleanup-redis-gone")

@@ -10,12 +10,12 @@ import pytest
 from kubernetes import client
 
 from harness import cluster as clusters
-from harness import helm, network_policies
+from harness import helm, network_policies, redis
 from harness.cluster import Cluster
 from harness.network_policies import Peer
 from harness.process import run
 
-from . import pods, redis
+from . import pods
 from .release import JOBS, Release, small, wait_until
 
 GCS, CLIENT, DASHBOARD, OBJECTS, METRICS = 6380, 10001, 8265, 8076, 8080

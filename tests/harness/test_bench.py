@@ -35,6 +35,13 @@ def test_readme_tells_median_and_goal(result: dict[str, Any]) -> None:
     assert "| 1.5 ✗ |" in text
 
 
+def test_readme_has_both_sides_in_one_row(result: dict[str, Any]) -> None:
+    theirs = {case: [4.0] for case in result["ours"]["samples"]}
+    text = bench.readme({"render": result | {"kuberay": {"samples": theirs}}})
+    assert "| ours: median, s | ours: spread, s | KubeRay: median, s |" in text
+    assert "| defaults | 3 | 0.200 | 0.100 to 0.400 | 4.000 | 4.000 to 4.000 | 0.05 |" in text
+
+
 def test_readme_tells_machine_commit_and_versions(result: dict[str, Any]) -> None:
     text = bench.readme({"render": result})
     assert "Commit `0123456789`, Helm v4.0.0, on 2 CPUs (Some CPU)" in text

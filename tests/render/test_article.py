@@ -168,6 +168,7 @@ ADDED_OBJECTS = {
 def node(deployment: Object) -> Object:
     """A Deployment in the terms of FIELDS."""
     words = command(deployment)
+    ray = words[words.index("ray") :]
     return {
         "name": deployment["metadata"]["name"],
         "labels": deployment["metadata"]["labels"],
@@ -175,8 +176,8 @@ def node(deployment: Object) -> Object:
         "spec": deployment["spec"],
         "pod": pod(deployment),
         "container": container(deployment),
-        # A head first waits until the one that it replaces is gone, and tells Prometheus of nodes.
-        "becomes": words[words.index("ray") :],
+        # A head tells Prometheus of nodes first, and waits until the one that it replaces is gone.
+        "becomes": ["ray", *ray[ray.index("--") + 1 :]] if "--" in ray else ray,
         "flags": flags(deployment),
         "env": env(deployment),
         "cpuRequest": env(deployment)["CPU_REQUEST"]["resourceFieldRef"]["resource"],

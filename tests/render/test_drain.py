@@ -64,8 +64,8 @@ def test_users_hook_replaces_the_heads() -> None:
     assert pre_stop(head(template({"head": {"lifecycle": {"preStop": mine}}}))) == mine
 
 
-def start_ray(folder: Path, program: str) -> subprocess.Popen[str]:
-    """Run the lines that start Ray, with a Ray that is this program."""
+def start_ray(folder: Path, program: str, *before: str) -> subprocess.Popen[str]:
+    """Run the lines that start Ray, with a Ray that is this program; `before` comes before it."""
     scripts = folder / "ray" / "scripts"
     scripts.mkdir(parents=True)
     (scripts / "scripts.py").write_text(program)
@@ -73,13 +73,18 @@ def start_ray(folder: Path, program: str) -> subprocess.Popen[str]:
     # Neither a real Ray of this machine nor anybody's patience is touched.
     script = script.replace("/tmp/ray/", f"{folder}/").replace("_SECONDS = 10", "_SECONDS = 1")  # noqa: S108
     return subprocess.Popen(
-        [sys.executable, "-c", script, "start", "--block"],
+        [sys.executable, "-c", script, *before, "start", "--block"],
         env={**os.environ, "PYTHONPATH": str(folder)},
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
+STARTS = """
+import sys
+print("loaded", flush=True)
+def main(): print(*sys.argv, flush=True)
+"""
 LOADING = """
 import sys, time
 print("loading", flush=True)
@@ -94,6 +99,23 @@ def main():
     print(*sys.argv, flush=True)
     time.sleep(60)
 """
+
+
+def test_node_loads_ray_while_it_waits_for_something_else(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with start_ray(tmp_path, STARTS, "import sys; open(sys.argv[1])", str(gate), "--") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loaded\n"
+        gate.write_text("")  # what it waits for
+        assert process.stdout.readline() == "ray start --block\n"
+
+
+def test_node_does_not_start_where_it_waited_in_vain(tmp_path: Path) -> None:
+    with start_ray(tmp_path, STARTS, "raise SystemExit(3)", "--") as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == "loaded\n"
+        assert process.wait(timeout=30) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Waits until no other head answers and nobody locks the head's storage, then becomes `then`.
+"""Waits until no other head answers and nobody locks the head's storage.
 
 Two GCS that write to one storage destroy it, and a Deployment replaces a deleted pod while that is
 still on its way out. A head or a lock that is still there after `seconds` is an error: it is not
@@ -9,7 +9,6 @@ from __future__ import annotations  # the images of old Rays have Python 3.9
 
 import argparse
 import fcntl
-import os
 import pathlib
 import signal
 import socket
@@ -24,7 +23,6 @@ parser.add_argument("port", type=int, help="the port of their GCS")
 parser.add_argument("seconds", type=float, help="how long to wait")
 parser.add_argument("--rocksdb", type=pathlib.Path, help="where the heads keep their databases")
 parser.add_argument("--seen", help="an address that DNS gives as soon as its answer is of now")
-parser.add_argument("then", nargs="*", help="the program to become")
 asked = parser.parse_args()
 
 
@@ -86,5 +84,3 @@ while reason := obstacle():
         print(f"Waiting: {reason}.", flush=True)
         said = reason
     time.sleep(0.2)
-if asked.then:
-    os.execvp(asked.then[0], asked.then)  # noqa: S606 (no shell is the point)

@@ -4,7 +4,7 @@ release leaves in its Redis.
 
   include "ray-cluster.storageEnv" $                                             the head's environment
   include "ray-cluster.storageVolumes" $, "ray-cluster.storageMounts" $          the head's claim, certificates
-  include "ray-cluster.waitForOldHead" $node                                     what comes before `ray start`, or empty
+  include "ray-cluster.waitForOldHead" $node                                     what `ray start` waits for, or empty
   include "ray-cluster.redisSecretName" $                                        the Secret with the password, or empty
   include "ray-cluster.cleansUp" $                                               true if an uninstall removes keys, or empty
   include "ray-cluster.cleanupMetadata" (dict "ctx" $ "weight" 0)                metadata of the hook's objects
@@ -126,15 +126,13 @@ no two releases of any two namespaces get the same one. Ray's own default is one
 {{- end -}}
 
 {{/*
-What process 1 of the container is before it is `ray start`, as a list. A Deployment replaces a deleted pod at once, while that
+What files/ray.py runs before `ray start`, as a list. A Deployment replaces a deleted pod at once, while that
 one is still on its way out, whatever its strategy. The new head waits a little longer than a head may take to leave; then the
 container fails, and Kubernetes starts it again. (An init container would do as well, and cost a second or two of each start.)
 */}}
 {{- define "ray-cluster.waitForOldHead" -}}
 {{- $mode := .ctx.Values.gcsFaultTolerance.mode -}}
 {{- if and (eq .component "head") (ne $mode "none") -}}
-- python
-- -c
 - {{ .ctx.Files.Get "files/wait_for_old_head.py" | quote }}
 {{- if eq $mode "rocksdb" }}
 - --rocksdb={{ include "ray-cluster.rocksdbDirectory" .ctx }}

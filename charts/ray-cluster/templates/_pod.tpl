@@ -135,9 +135,6 @@ It has the head's resources, so that it adds nothing to what the pod requests.
   image: {{ include "ray-cluster.image" . | quote }}
   imagePullPolicy: {{ (include "ray-cluster.imageOf" . | fromJson).pullPolicy }}
   command:
-    {{- with include "ray-cluster.waitForOldHead" . }}
-    {{- . | nindent 4 }}
-    {{- end }}
     {{- if eq .component "head" }}
     {{- with include "ray-cluster.monitoring.targets" .ctx }}
     {{- . | nindent 4 }}
@@ -146,6 +143,9 @@ It has the head's resources, so that it adds nothing to what the pod requests.
     - python
     - -c
     - {{ .ctx.Files.Get "files/ray.py" | quote }}
+    {{- with include "ray-cluster.waitForOldHead" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
     - start
   args:
     {{- include "ray-cluster.ray.args" . | trim | nindent 4 }}

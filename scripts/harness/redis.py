@@ -26,7 +26,7 @@ def add_password(api: client.ApiClient, namespace: str, password: str = PASSWORD
 
 
 def start(
-    testbed: Cluster, namespace: str, *, lasting: bool = True, certificates: str | None = None
+    cluster: Cluster, namespace: str, *, lasting: bool = True, certificates: str | None = None
 ) -> None:
     """Apply the example and wait until it is ready.
 
@@ -49,10 +49,10 @@ def start(
             "--port", "0", "--tls-port", "6379", "--tls-ca-cert-file", "/certificates/ca.crt",
             "--tls-cert-file", "/certificates/tls.crt", "--tls-key-file", "/certificates/tls.key",
         ]  # fmt: skip
-    testbed.kubectl(
+    cluster.kubectl(
         "apply", f"--namespace={namespace}", "-f", "-", stdin=yaml.safe_dump_all(objects)
     )
-    testbed.kubectl(
+    cluster.kubectl(
         "rollout", "status", f"--namespace={namespace}", "statefulset/redis", "--timeout=120s"
     )
 
@@ -79,17 +79,17 @@ def add_certificates(api: client.ApiClient, namespace: str, folder: Path) -> str
     return "certificates"
 
 
-def remove(testbed: Cluster, namespace: str) -> None:
+def remove(cluster: Cluster, namespace: str) -> None:
     """Take the Redis and its claim away."""
-    testbed.kubectl(
+    cluster.kubectl(
         "delete", f"--namespace={namespace}", "service/redis", "statefulset/redis", "pod/redis-0",
         "pvc/data-redis-0", "--grace-period=1",
     )  # fmt: skip
 
 
-def command(testbed: Cluster, namespace: str, *arguments: str) -> list[str]:
+def command(cluster: Cluster, namespace: str, *arguments: str) -> list[str]:
     """The lines that the Redis of `namespace` answers to a command."""
-    answer = testbed.kubectl(
+    answer = cluster.kubectl(
         "exec", f"--namespace={namespace}", "redis-0", "--",
         "redis-cli", "-a", PASSWORD, "--no-auth-warning", *arguments,
     )  # fmt: skip

@@ -1,0 +1,37 @@
+"""Ends parts of a Ray cluster as they end in real life; `pod` is a pod as the API gives it."""
+
+from typing import Any
+
+from harness.cluster import Cluster
+from harness.process import run
+
+
+def container(cluster: Cluster, pod: Any) -> None:
+    """Kill the pod's first container from outside, as the kernel does when memory runs out.
+
+    Only in a cluster of the harness's own, whose node is a container here.
+    """
+    identity = _first(pod).container_id.removeprefix("containerd://")
+    ctr = ["docker", "exec", str(cluster.node), "ctr", "--namespace=k8s.io"]
+    run([*ctr, "tasks", "kill", "--signal=SIGKILL", identity])
+
+
+def process(cluster: Cluster, pod: Any, program: str, signal: str = "KILL") -> None:
+    """Send `signal` to one program in the pod's first container, as if it had crashed."""
+    cluster.kubectl(
+        "exec", f"--namespace={pod.metadata.namespace}", pod.metadata.name,
+        f"--container={_first(pod).name}", "--", "pkill", f"-{signal}", "-x", program,
+    )  # fmt: skip
+
+
+def delete(cluster: Cluster, pod: Any) -> None:
+    """Delete the pod, and do not wait for its end."""
+    cluster.kubectl(
+        "delete", f"--namespace={pod.metadata.namespace}", f"pod/{pod.metadata.name}",
+        "--wait=false",
+    )  # fmt: skip
+
+
+def _first(pod: Any) -> Any:
+    name = pod.spec.containers[0].name
+    return next(status for status in pod.status.container_statuses if status.name == name)
