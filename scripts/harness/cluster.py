@@ -226,7 +226,7 @@ def _make_images(
         *gobuild.lanes(*modules(*tools), *images.node_modules(kubernetes)),
         images.pending_node_roots()
         | images.pending_ray(ray)
-        | (images.pending_redis() if testing else {}),
+        | (images.pending_for_tests() if testing else {}),
     )
     for_tests = [images.redis(), images.prometheus()] if testing else []
     return images.node(kubernetes), [images.ray(ray), *for_tests]

@@ -167,9 +167,9 @@ def _pending_roots(*names: str) -> Work:
     }
 
 
-def pending_redis() -> Work:
-    """The Debian root that is left to make before the Redis image is there."""
-    return _pending_roots("redis")
+def pending_for_tests() -> Work:
+    """The Debian roots that are left to make before the images of the tests alone are there."""
+    return _pending_roots("redis", "prometheus")
 
 
 def pending_ray(version: str) -> Work:
