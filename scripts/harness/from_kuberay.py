@@ -674,6 +674,7 @@ _PORTS = {
     "gcs": "gcs", "gcs-server": "gcs", "redis": "gcs",
     "client": "client", "dashboard": "dashboard", "metrics": "metrics",
     "serve": "serve", "serveport": "serve",
+    "as-metrics": "autoscalerMetrics", "dash-metrics": "dashboardMetrics",
 }  # fmt: skip
 
 
@@ -867,6 +868,14 @@ _HISTORY = {
     "RAY_task_events_max_num_task_in_gcs": "tasks",
     "RAY_DASHBOARD_MAX_EVENTS_TO_CACHE": "events",
 }
+_MONITORING = {
+    "RAY_PROMETHEUS_HOST": "prometheus.host",
+    "RAY_PROMETHEUS_NAME": "prometheus.name",
+    "RAY_GRAFANA_HOST": "grafana.host",
+    "RAY_GRAFANA_IFRAME_HOST": "grafana.iframeHost",
+    "RAY_GRAFANA_ORG_ID": "grafana.orgId",
+    "RAY_GRAFANA_CLUSTER_FILTER": "grafana.clusterFilter",
+}
 _CERTIFICATE = _left(
     "the certificates of a Redis come from a Secret", "Set gcsFaultTolerance.redis.tls"
 )
@@ -921,6 +930,19 @@ ENV = {
         name: _changed(_env_text(f"head.history.{key}", int), f"head.history.{key}", "")
         for name, key in _HISTORY.items()
     },
+    **{
+        name: _changed(_env_text(f"monitoring.{key}"), f"monitoring.{key}", "")
+        for name, key in _MONITORING.items()
+    },
+    "RAY_PROMETHEUS_HEADERS": _left(
+        "the chart takes headers as a map", "Set monitoring.prometheus.headers"
+    ),
+    "AUTOSCALER_METRIC_PORT": _changed(
+        _env_text("ports.autoscalerMetrics", int), "ports.autoscalerMetrics", ""
+    ),
+    "DASHBOARD_METRIC_PORT": _changed(
+        _env_text("ports.dashboardMetrics", int), "ports.dashboardMetrics", ""
+    ),
 }  # fmt: skip
 TEMPLATE_METADATA = {
     "labels": _changed(_labels("NODE.podLabels"), "NODE.podLabels", "without KubeRay's own"),

@@ -453,6 +453,7 @@ SAME = [
 OWN = {
     "ray-logs", "dshm", "/tmp/ray", "/dev/shm", "Memory",  # noqa: S108
     "RAY_AUTH_MODE", "token", "RAY_AUTH_TOKEN", "RAY_REDIS_ADDRESS", "REDIS_PASSWORD",
+    "RAY_GRAFANA_HOST", "RAY_GRAFANA_IFRAME_HOST", "RAY_PROMETHEUS_HOST",
 }  # fmt: skip
 
 

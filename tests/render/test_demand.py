@@ -217,6 +217,12 @@ def test_quota_counts_the_sidecar() -> None:
     values = {
         "head": {"demandSidecar": {"resources": resources}},
         "worker": {"autoscaling": {"demand": {"enabled": True}}},
-        "tenant": {"resourceQuota": {"enabled": True, "hard": {"requests.cpu": "1m"}}},
+        "tenant": {
+            "resourceQuota": {
+                "enabled": True,
+                "countDraining": False,
+                "hard": {"requests.cpu": "1m"},
+            }
+        },
     }
     assert "the release comes to 2030m at its largest" in refusal(values)

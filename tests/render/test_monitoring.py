@@ -54,11 +54,11 @@ def test_existing_claim_is_mounted_and_not_made() -> None:
     assert not [obj for obj in objects if obj["kind"] == "PersistentVolumeClaim"]
 
 
-def test_head_writes_targets_before_it_is_ray_and_after_it_waited_for_the_old_one() -> None:
+def test_head_tells_of_targets_before_it_is_ray_which_waits_for_the_old_head() -> None:
     values = {"monitoring": {"claim": {"enabled": True}}, "gcsFaultTolerance": {"mode": "rocksdb"}}
     command = container(head(template(values)))["command"]
     purposes = [word.split(",")[0].split("\n")[0] for word in command if word.startswith('"""')]
-    assert [purpose.split()[0] for purpose in purposes] == ['"""Waits', '"""Keeps', '"""Runs']
+    assert [purpose.split()[0] for purpose in purposes] == ['"""Keeps', '"""Runs', '"""Waits']
     assert command[-1] == "start"
 
 

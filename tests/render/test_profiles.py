@@ -21,8 +21,8 @@ LABELS = {
     "helm.sh/chart",
     *(f"app.kubernetes.io/{key}" for key in ("name", "instance", "managed-by", "version")),
 }
-# What a release may cost of the 1 MiB that a Secret holds.
-SECRET_LIMIT = 200 * 1024
+# A quarter of the 1 MiB that a Secret holds.
+SECRET_LIMIT = 2**20 // 4
 
 every_profile = pytest.mark.parametrize(
     "profile", [None, *PROFILES], ids=lambda path: path.name if path else "defaults"
