@@ -10,7 +10,7 @@ forgotten.
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,12 @@ KILLS: list[Kill] = [
     of_worker("the container of", kills.container),
     of_worker("the pod", kills.delete),
 ]
+
+
+def drawn(chance: random.Random) -> Iterator[Kill]:
+    """Kills in a random order, in which each kind comes as often as the others."""
+    while True:
+        yield from chance.sample(KILLS, len(KILLS))
 
 
 def containers(release: Release, component: str) -> set[str]:
@@ -183,12 +189,12 @@ def test_cluster_survives_random_kills(
     has = kept(release, 0)
     jobs = []
 
-    for number in range(1, times + 1):
+    for number, kill in zip(range(1, times + 1), drawn(chance), strict=False):
         job, driver = begin_batch(release)
         jobs.append(job)
         before = {component: containers(release, component) for component in ("head", "worker")}
         began = time.monotonic()
-        killed = chance.choice(KILLS)(release, chance)
+        killed = kill(release, chance)
         hit = "head" if killed.head else "worker"
         wait_until(
             f"other containers after the kill of {killed.what}",
