@@ -157,6 +157,13 @@ class Release:
         """The name of a group's Deployment, autoscaler and disruption budget."""
         return f"{self.name}-ray-cluster-worker-{group}"
 
+    def wait_for_head(self) -> None:
+        """Wait until the head is ready, whatever workers do."""
+        self.cluster.kubectl(
+            "rollout", "status", f"--namespace={self.namespace}",
+            f"--timeout={READY_TIMEOUT_SECONDS}s", f"deployment/{self.name}-ray-cluster-head",
+        )  # fmt: skip
+
     def wait_for_workers(self) -> list[dict[str, Any]]:
         """The rows of Ray's node table once every worker has joined."""
         return up.wait_for_workers(

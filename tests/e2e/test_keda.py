@@ -57,9 +57,7 @@ def scaled(keda: dict[str, Any], **autoscaling: Any) -> dict[str, Any]:
 
 def wait_for_nobody(release: Release) -> None:
     """Wait for the head, and until there is no worker."""
-    release.cluster.kubectl("rollout", "status", f"--namespace={release.namespace}",
-                            "--timeout=240s",
-                            f"deployment/{release.name}-ray-cluster-head")  # fmt: skip
+    release.wait_for_head()
     wait_until(
         "no worker, neither in Kubernetes nor in Ray's node table",
         lambda: (release.pod_names("worker"), release.joined()),
@@ -85,8 +83,6 @@ def test_group_comes_from_zero_and_goes_back(
         write = ("sh", "-c", f"echo {number} > /tmp/length")
         testbed.kubectl("exec", f"--namespace={namespace}", "queue", "--", *write)
 
-    testbed.kubectl("rollout", "status", f"--namespace={namespace}", "--timeout=240s",
-                    f"deployment/{release.name}-ray-cluster-head")  # fmt: skip
     wait_for_nobody(release)
     with release.dashboard() as dashboard:
         job = ray_api.submit(dashboard, JOBS / "where.py")

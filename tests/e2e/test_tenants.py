@@ -73,6 +73,7 @@ def test_worker_that_the_quota_does_not_admit_comes_when_it_does(
         lambda status: (status.current_replicas, status.desired_replicas) == (2, 2),
         timeout=READY_TIMEOUT_SECONDS,
     )
+    release.wait_for_head()
     (worker,) = wait_until(
         "the worker that fits",
         release.joined,
