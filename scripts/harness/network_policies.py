@@ -7,6 +7,8 @@ and `objection` says whether policies allow one.
 
 import ipaddress
 import re
+import secrets
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,8 +62,13 @@ def enforced(cluster: Cluster, namespace: str, log: Path) -> Iterator[None]:
     node = str(cluster.node)
     program = f"/kind/{_MODULE}-{gobuild.key(_MODULE)}"
     run(["docker", "cp", build(), f"{node}:{program}"])
-    arguments = [f"--namespace={namespace}", f"--node={cluster.node}", "--v=2"]
-    with _on_node(node, [program, *arguments], log):
+    queue = 1000 + secrets.randbelow(30000)
+    arguments = [f"--namespace={namespace}", f"--node={node}", f"--queue={queue}", "--v=2"]
+    # The program's own rules are nftables', whose `queue` not every kernel has. Where nobody judges
+    # them, packets pass.
+    rule = f"FORWARD -m conntrack --ctstate NEW -j NFQUEUE --queue-num {queue} --queue-bypass"
+    script = f"iptables -I {rule} && {shlex.join([program, *arguments])}; iptables -D {rule}"
+    with _on_node(node, ["sh", "-c", script], log):
         yield
 
 

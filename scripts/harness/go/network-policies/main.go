@@ -26,14 +26,15 @@ func main() {
 	kubeconfig := flag.String("kubeconfig", "/etc/kubernetes/admin.conf", "how to reach the cluster")
 	namespace := flag.String("namespace", "", "the namespace whose policies count")
 	node := flag.String("node", "", "the name of this machine in the cluster")
+	queue := flag.Int("queue", 0, "the kernel's queue of packets to judge, one for each of these programs")
 	flag.Parse()
-	if err := run(*kubeconfig, *namespace, *node); err != nil {
+	if err := run(*kubeconfig, *namespace, *node, *queue); err != nil {
 		fmt.Fprintln(os.Stderr, "network-policies:", err)
 		os.Exit(1)
 	}
 }
 
-func run(kubeconfig, namespace, node string) error {
+func run(kubeconfig, namespace, node string, queue int) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -54,8 +55,7 @@ func run(kubeconfig, namespace, node string) error {
 		networkpolicy.Config{
 			NodeName:    node,
 			NFTableName: "network-policies-" + namespace,
-			// Two of these programs may run side by side.
-			QueueID: os.Getpid()%30000 + 1000,
+			QueueID:     queue,
 			// Rules that outlive a killed program let packets pass.
 			FailOpen: true,
 			// Kernels before 6.12 lose DNS packets that are looked at too late.
