@@ -123,7 +123,8 @@ class _Look:
         """Tasks, workers and memory as they are now; None stands for what nobody knows."""
         numbers = self.numbers(job)
         (hpa,) = self.scaling.list_namespaced_horizontal_pod_autoscaler(self.namespace).items
-        seen = [m.resource.current.average_utilization for m in hpa.status.current_metrics or []]
+        known = [metric.resource for metric in hpa.status.current_metrics or [] if metric.resource]
+        seen = [resource.current.average_utilization for resource in known]
         workers = self._pods("worker")
         leaving = sum(1 for pod in workers if pod.metadata.deletion_timestamp)
         (head,) = self._pods("head")
