@@ -25,7 +25,7 @@ from harness.helm import PROFILES
 from harness.paths import CHART, ROOT
 from harness.process import run as run_command
 from harness.tools import ensure, tool
-from harness.up import ray_version
+from harness.up import chosen_cluster, ray_version
 
 Result = dict[str, Any]
 
@@ -191,15 +191,7 @@ def _failover_remark(result: Result) -> str:
 def _cluster(arguments: argparse.Namespace) -> Cluster:
     """The cluster to measure in, and Helm."""
     ensure("helm")
-    if arguments.kubeconfig:
-        return clusters.existing(arguments.kubeconfig)
-    return clusters.ensure(
-        arguments.name,
-        kubernetes=arguments.kubernetes,
-        ray=ray_version(),
-        source=image_source(arguments),
-        yes=arguments.yes,
-    )
+    return chosen_cluster(arguments)
 
 
 def _versions(cluster: Cluster) -> dict[str, str]:

@@ -31,7 +31,7 @@ from harness.ray_api import Dashboard
 STAGES = ("container", "gcs", "dashboard", "driver", "task")
 Samples = dict[str, list[float]]
 
-# What we want of the medians.
+# What we want of the medians; set before the first whole run, and to be held against that.
 GOAL_SECONDS = {
     "failover": 20,
     "failover_container": 20,

@@ -40,7 +40,7 @@ def run() -> None:
     timings: dict[str, float] = {}
     with _timed(timings, "total"):
         with _timed(timings, "cluster"):
-            cluster = _cluster(arguments)
+            cluster = chosen_cluster(arguments)
             ensure(_helm(arguments))
         with _timed(timings, "install"), step(f"helm upgrade --install {RELEASE}"):
             _install(cluster, arguments)
@@ -83,7 +83,8 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _cluster(arguments: argparse.Namespace) -> Cluster:
+def chosen_cluster(arguments: argparse.Namespace) -> Cluster:
+    """The cluster that the options of `add_cluster_options` name, made if it is not there."""
     if arguments.kubeconfig:
         return clusters.existing(arguments.kubeconfig)
     return clusters.ensure(
