@@ -906,6 +906,10 @@ ENV = {
     "RAY_AUTH_MODE": _changed(_env_auth_mode, "auth.token.enabled", ""),
     "RAY_AUTH_TOKEN": _changed(_env_auth_token, "auth.token.existingSecret", ""),
     "RAY_AUTH_TOKEN_PATH": _left("a token lies in a Secret here", "See auth.token"),
+    **{
+        f"RAY_{name}": _left("each pod's certificate is made when it starts", "Set tls")
+        for name in ("USE_TLS", "TLS_CA_CERT", "TLS_SERVER_CERT", "TLS_SERVER_KEY")
+    },
     "RAY_ENABLE_K8S_TOKEN_AUTH": AUTH["enableK8sTokenAuth"],
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": _changed(
         _env_text("NODE.drain.timeoutSeconds", int), "NODE.drain.timeoutSeconds", ""

@@ -110,6 +110,15 @@ INVENTORY = {
     ),
     "prometheus-operator.yaml": DEFAULT_OBJECTS
     | {(kind, "ray-ray-cluster-metrics") for kind in ("PodMonitor", "PrometheusRule")},
+    "tls.yaml": {
+        *(
+            DEFAULT_OBJECTS
+            - {("Secret", "ray-ray-cluster-auth"), (HPA, "ray-ray-cluster-worker-default")}
+        ),
+        ("Service", "ray-ray-cluster-head-external"),
+        (HPA, "ray-ray-cluster-demand-default"),
+        *((kind, "ray-ray-cluster-demand") for kind in DEMAND),
+    },
     "keda.yaml": HEAD.union(
         *(of_group(group, "ScaledObject", PDB) for group in ("default", "queue", "office-hours"))
     ),

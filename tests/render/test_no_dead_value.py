@@ -55,6 +55,7 @@ NEEDED: dict[str, Object] = {
             }
         }
     },
+    "tls": {"tls": {"existingSecret": "authority"}},
     "worker.replicas": {"worker": {"autoscaling": {"enabled": False}}},
     "dashboard.ingress": {"dashboard": {"ingress": HOSTS}},
     "dashboard.httpRoute": {"dashboard": {"httpRoute": GATEWAY}},

@@ -140,6 +140,21 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "auth.token.existingSecret is set, but auth.token.enabled is false",
     ),
     (
+        "TLS without an authority",
+        {"tls": {"enabled": True}},
+        "tls.enabled is true without tls.existingSecret: name the Secret with the authority",
+    ),
+    (
+        "settings of TLS that is off",
+        {"tls": {"existingSecret": "authority"}},
+        "tls.existingSecret is set, but tls.enabled is false",
+    ),
+    (
+        "settings of TLS that is off",
+        {"tls": {"headNames": ["ray.example.com"]}},
+        "tls.headNames is set, but tls.enabled is false",
+    ),
+    (
         "hook in the drain's place",
         {
             "image": {"tag": "2.56.1"},

@@ -51,6 +51,9 @@ def start_program() -> subprocess.Popen[bytes] | None:
 
 sys.path[:] = filter(None, sys.path)  # not the working directory, where users' modules may lie
 STARTED.unlink(missing_ok=True)
+if "RAY_USE_TLS" in os.environ:
+    # Now and then what gRPC does around a fork aborts a server of a Ray client that speaks TLS.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)

@@ -58,6 +58,9 @@ true
     {{- with include "ray-cluster.auth.env" .ctx }}
     {{- . | nindent 4 }}
     {{- end }}
+    {{- with include "ray-cluster.tls.env" .ctx }}
+    {{- . | nindent 4 }}
+    {{- end }}
   ports:
     - name: demand
       containerPort: {{ .ctx.Values.ports.demand }}
@@ -83,6 +86,9 @@ true
     - name: demand-account
       mountPath: /var/run/secrets/kubernetes.io/serviceaccount
       readOnly: true
+    {{- with include "ray-cluster.tls.mount" .ctx | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
 {{- end -}}
 {{- end -}}
 

@@ -18,9 +18,13 @@ metadata:
   {{- end }}
 spec:
   {{- include "ray-cluster.podSettings" . | nindent 2 }}
+  {{- $sign := include "ray-cluster.tls.sign" . }}
   {{- $cleanUp := include "ray-cluster.sessionCleanUp" . }}
-  {{- if or $cleanUp .values.initContainers }}
+  {{- if or $sign $cleanUp .values.initContainers }}
   initContainers:
+    {{- with $sign }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with $cleanUp }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -191,6 +195,7 @@ It has the head's resources, so that it adds nothing to what the pod requests.
     {{- include "ray-cluster.storageMounts" .ctx | nindent 4 }}
     {{- include "ray-cluster.monitoring.targetsMount" .ctx | nindent 4 }}
     {{- end }}
+    {{- include "ray-cluster.tls.mount" .ctx | nindent 4 }}
     {{- with .values.volumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -271,6 +276,7 @@ that the store has no room for unless these have a volume of their own.
 {{ include "ray-cluster.storageVolumes" .ctx }}
 {{ include "ray-cluster.monitoring.targetsVolume" .ctx }}
 {{- end }}
+{{ include "ray-cluster.tls.volumes" .ctx }}
 {{- end -}}
 
 {{/* Not empty if a node's container has no /tmp that it may write to, the user's own included. */}}

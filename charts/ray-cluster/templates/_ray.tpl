@@ -200,6 +200,9 @@ worker-port-list: ports.workerMin
 {{- with include "ray-cluster.auth.env" .ctx }}
 {{ . }}
 {{- end }}
+{{- with include "ray-cluster.tls.env" .ctx }}
+{{ . }}
+{{- end }}
 - name: RAY_USAGE_STATS_ENABLED
   value: {{ .ctx.Values.usageStats.enabled | ternary "1" "0" | quote }}
 {{- if not .ctx.Values.usageStats.enabled }}
@@ -274,8 +277,12 @@ RAY_REDIS_SERVER_NAME: gcsFaultTolerance.redis.tls.serverName
 RAY_ROTATION_BACKUP_COUNT: logRotation.backupCount
 RAY_ROTATION_MAX_BYTES: logRotation.maxSize
 RAY_SERVE_DEFAULT_HTTP_HOST: serve.enabled
+RAY_TLS_CA_CERT: tls.existingSecret
+RAY_TLS_SERVER_CERT: tls.existingSecret
+RAY_TLS_SERVER_KEY: tls.existingSecret
 RAY_USAGE_STATS_ENABLED: usageStats.enabled
 RAY_USAGE_STATS_REPORT_URL: usageStats.enabled
+RAY_USE_TLS: tls.enabled
 RAY_external_storage_namespace: gcsFaultTolerance.redis.storageNamespace
 RAY_gcs_rpc_server_reconnect_timeout_s: gcsFaultTolerance.workerReconnectTimeoutSeconds
 RAY_gcs_storage: gcsFaultTolerance.mode

@@ -17,6 +17,7 @@ A new check goes to its topic below, and gets a row in tests/render/test_validat
 {{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
 {{ include "ray-cluster.validate.version" . }}
 {{ include "ray-cluster.validate.auth" . }}
+{{ include "ray-cluster.validate.tls" .Values.tls }}
 {{- if .Values.gcsFaultTolerance.redis.username }}
 {{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" "gcsFaultTolerance.redis.username" "feature" "redisUsername") }}
 {{- end }}
@@ -106,6 +107,17 @@ rayVersion is {{ $version }}, but image.tag is {{ .Values.image.tag }}: remove r
 {{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" "auth.token.enabled" "feature" "token") }}
 {{- else if and .existingSecret (not (kindIs "invalid" .enabled)) }}
 auth.token.existingSecret is set, but auth.token.enabled is false: enable it, or remove the Secret.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.tls" -}}
+{{- if and .enabled (not .existingSecret) }}
+tls.enabled is true without tls.existingSecret: name the Secret with the authority that signs the pods' certificates.
+{{- end }}
+{{- range $key := list "existingSecret" "headNames" }}
+{{- if and (get $ $key) (not $.enabled) }}
+tls.{{ $key }} is set, but tls.enabled is false: enable it, or remove tls.{{ $key }}.
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -304,9 +316,9 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- $_ := set $seen .name true }}
 {{- end }}
 {{- $names := dict
-      "volumes" (list "demand" "demand-account" "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm" "writable-tmp")
-      "sidecars" (list "demand" "ray-head" "ray-worker" "remove-old-sessions")
-      "initContainers" (list "demand" "ray-head" "ray-worker" "remove-old-sessions")
+      "volumes" (list "demand" "demand-account" "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm" "tls" "tls-authority" "writable-tmp")
+      "sidecars" (list "demand" "ray-head" "ray-worker" "remove-old-sessions" "sign-certificate")
+      "initContainers" (list "demand" "ray-head" "ray-worker" "remove-old-sessions" "sign-certificate")
       "extraPorts" (list "agent" "as-metrics" "client" "dash-metrics" "dashboard" "demand" "gcs-server" "metrics" "serve") -}}
 {{- range $key, $own := $names }}
 {{- range default list (get $.values $key) }}
@@ -320,6 +332,7 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
       "/tmp/ray" "head.persistence"
       (include "ray-cluster.certificatesDirectory" .) "gcsFaultTolerance.redis.tls"
       (include "ray-cluster.storageDirectory" .) "gcsFaultTolerance.rocksdb"
+      (include "ray-cluster.tls.directory" .) "tls"
       (include "ray-cluster.monitoring.targetsDirectory" .) "monitoring.claim"
       (include "ray-cluster.ray.spillingDirectory" .) (printf "%s.objectSpilling" .path) -}}
 {{- range $mount := .values.volumeMounts }}

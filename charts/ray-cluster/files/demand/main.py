@@ -25,12 +25,22 @@ TIMEOUT_SECONDS = 5
 STUCK_SECONDS = 60
 
 
+def credentials() -> grpc.ChannelCredentials:
+    """The authority that signs Ray's certificates, and this pod's own key and certificate."""
+    files = (os.environ[f"RAY_TLS_{name}"] for name in ("CA_CERT", "SERVER_KEY", "SERVER_CERT"))
+    return grpc.ssl_channel_credentials(*(pathlib.Path(file).read_bytes() for file in files))
+
+
 class Gcs:
     """A connection to the GCS at `address`, host:port."""
 
     def __init__(self, address: str) -> None:
         # An outage of a minute shall not be followed by another of waiting.
-        channel = grpc.insecure_channel(address, [("grpc.max_reconnect_backoff_ms", 2000)])
+        options = [("grpc.max_reconnect_backoff_ms", 2000)]
+        if os.environ.get("RAY_USE_TLS"):
+            channel = grpc.secure_channel(address, credentials(), options)
+        else:
+            channel = grpc.insecure_channel(address, options)
         self._ask = channel.unary_unary(METHOD)
         token = os.environ.get("RAY_AUTH_TOKEN")
         self._metadata = [("authorization", f"Bearer {token}")] if token else []
