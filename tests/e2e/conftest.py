@@ -23,7 +23,7 @@ from pytest_helm_charts.k8s.deployment import wait_for_deployments_to_run
 from pytest_helm_charts.k8s.fixtures import NamespaceFactoryFunc
 
 from harness import cluster as clusters
-from harness import helm, report
+from harness import helm, network_policies, report
 from harness import keda as addon
 from harness import state_metrics as observer
 from harness.cluster import Cluster
@@ -69,6 +69,16 @@ def own_cluster(testbed: Cluster) -> Cluster:
     if testbed.node is None:
         pytest.skip("this is about the harness's own cluster, and the cluster here is another's")
     return testbed
+
+
+@pytest.fixture(scope="session")
+def enforcer(own_cluster: Cluster) -> Cluster:
+    """The cluster, and the program that enforces policies in it.
+
+    Of a higher scope than a share of the cluster, so that nobody holds one while it is built.
+    """
+    network_policies.build()
+    return own_cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,30 @@
 """Pods of the tests' own beside a release, under the restricted Pod Security Standard."""
 
+import json
 from typing import Any
 
 from kubernetes import client, utils
 
 from harness import images, up
 from harness.cluster import Cluster
+
+# Prints which of the addresses among its arguments accept a connection. A packet that a policy
+# refuses is answered by nobody, and a second one follows after a second.
+_CONNECT = """
+import concurrent.futures, json, socket, sys
+
+def answers(target):
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+with concurrent.futures.ThreadPoolExecutor(32) as pool:
+    targets = sys.argv[1:]
+    print(json.dumps([t for t, yes in zip(targets, pool.map(answers, targets)) if yes]))
+"""
 
 _SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
@@ -58,3 +77,11 @@ def wait_for_phase(testbed: Cluster, namespace: str, name: str, phase: str) -> s
         f"--for=jsonpath={{.status.phase}}={phase}", "--timeout=90s",
     )  # fmt: skip
     return testbed.kubectl("logs", f"--namespace={namespace}", name)
+
+
+def answering(testbed: Cluster, namespace: str, pod: str, targets: set[str]) -> set[str]:
+    """Which of the targets (host:port) accept a connection from a pod."""
+    said = testbed.kubectl(
+        "exec", f"--namespace={namespace}", pod, "--", "python", "-c", _CONNECT, *sorted(targets)
+    )
+    return set(json.loads(said.splitlines()[-1]))

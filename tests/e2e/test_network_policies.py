@@ -27,33 +27,6 @@ SERVER = f"""
 import http.server as s
 s.ThreadingHTTPServer(("", {SERVER_PORT}), s.SimpleHTTPRequestHandler).serve_forever()
 """
-# Prints which of the addresses among its arguments accept a connection. A packet that a policy
-# refuses is answered by nobody, and a second one follows after a second.
-CONNECT = """
-import concurrent.futures, json, socket, sys
-
-def answers(target):
-    host, _, port = target.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=3).close()
-    except OSError:
-        return False
-    return True
-
-with concurrent.futures.ThreadPoolExecutor(32) as pool:
-    targets = sys.argv[1:]
-    print(json.dumps([t for t, yes in zip(targets, pool.map(answers, targets)) if yes]))
-"""
-
-
-@pytest.fixture(scope="session")
-def enforcer(own_cluster: Cluster) -> Cluster:
-    """The cluster, and the program that enforces policies in it.
-
-    Of a higher scope than a share of the cluster, so that nobody holds one while it is built.
-    """
-    network_policies.build()
-    return own_cluster
 
 
 @contextmanager
@@ -64,14 +37,6 @@ def neighbour(testbed: Cluster, api: client.ApiClient, name: str) -> Iterator[tu
         container = pods.ray_container(SERVER) | {"readinessProbe": ready}
         pods.start(api, namespace, "probe", container)
         yield namespace, pods.wait_ready(api, testbed, namespace, "probe")
-
-
-def answering(testbed: Cluster, namespace: str, pod: str, targets: set[str]) -> set[str]:
-    """Which of the targets (host:port) accept a connection from a pod."""
-    said = testbed.kubectl(
-        "exec", f"--namespace={namespace}", pod, "--", "python", "-c", CONNECT, *sorted(targets)
-    )
-    return set(json.loads(said.splitlines()[-1]))
 
 
 def exchange(release: Release) -> None:
@@ -206,24 +171,24 @@ def test_network_policies_keep_others_out_and_ray_at_work(
             workers = {pod.status.pod_ip for pod in release.pods("worker")}
             metrics = {f"{address}:{METRICS}" for address in (head, *workers)}
             everything = metrics | {f"{head}:{port}" for port in (GCS, CLIENT, DASHBOARD, OBJECTS)}
-            assert answering(enforcer, prometheus, "probe", metrics) == metrics
+            assert pods.answering(enforcer, prometheus, "probe", metrics) == metrics
         objects = helm.template(closed, namespace=namespace)
         policies = [obj for obj in objects if obj["kind"] == "NetworkPolicy"]
         assert_allowed(connections, policies, release, peers(api))
-        assert answering(enforcer, stranger, "probe", everything) == everything
+        assert pods.answering(enforcer, stranger, "probe", everything) == everything
         outside = {f"{stranger_address}:{SERVER_PORT}"}
         worker = min(release.pod_names("worker"))
-        assert answering(enforcer, namespace, worker, outside) == outside
+        assert pods.answering(enforcer, namespace, worker, outside) == outside
 
         install(closed)
         with network_policies.enforced(enforcer, namespace, tmp_path / "verdicts.log"):
             wait_until(
                 "a stranger whom nothing answers",
-                lambda: answering(enforcer, stranger, "probe", everything),
+                lambda: pods.answering(enforcer, stranger, "probe", everything),
                 lambda seen: not seen,
                 timeout=30,
             )
-            assert answering(enforcer, prometheus, "probe", everything) == metrics
+            assert pods.answering(enforcer, prometheus, "probe", everything) == metrics
             # A worker that joins now makes all of its connections under the policies.
             replaced = min(release.pod_names("worker"))
             enforcer.kubectl("delete", "pod", f"--namespace={namespace}", replaced)
@@ -236,18 +201,18 @@ def test_network_policies_keep_others_out_and_ray_at_work(
             exchange(release)
             worker = min(release.pod_names("worker"))
             inside = {f"{release.head_service}.{namespace}.svc.cluster.local:{GCS}"}
-            assert answering(enforcer, namespace, worker, outside | inside) == inside
+            assert pods.answering(enforcer, namespace, worker, outside | inside) == inside
 
             with without_own_pods(release):
                 wait_until(
                     "a worker that does not reach its head",
-                    lambda: answering(enforcer, namespace, worker, inside),
+                    lambda: pods.answering(enforcer, namespace, worker, inside),
                     lambda seen: not seen,
                     timeout=30,
                 )
             wait_until(
                 "a worker that reaches its head again",
-                lambda: answering(enforcer, namespace, worker, inside),
+                lambda: pods.answering(enforcer, namespace, worker, inside),
                 lambda seen: seen == inside,
                 timeout=30,
             )

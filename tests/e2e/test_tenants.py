@@ -2,8 +2,10 @@
 
 import json
 import re
+import urllib.error
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ import pytest
 import yaml
 from kubernetes import client
 
-from harness import ray_api
+from harness import cluster as clusters
+from harness import helm, network_policies, ray_api, redis
 from harness.cluster import Cluster
 from harness.paths import CHART, ROOT
 from harness.process import run
+from harness.ray_api import Dashboard
 
+from . import pods
 from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
 
 WHERE = JOBS / "where.py"
@@ -25,6 +30,8 @@ SHARED = ROOT / "examples" / "tenants" / "shared.yaml"
 REDIS = CHART / "ci" / "07-redis-values.yaml"
 DOCUMENTED = ROOT / "docs" / "tenants.md"
 ADMIN = "installer"
+# For a head and its sidecar, and workers of 1 GiB each.
+ROOM_FOR_ONE, ROOM_FOR_TWO = "2560Mi", "3584Mi"
 
 
 @pytest.mark.scenario("tenant.quota")
@@ -38,15 +45,7 @@ def test_worker_that_the_quota_does_not_admit_comes_when_it_does(
     again less and less often, up to every 17 minutes, unless something about it changes.
     """
     core = client.CoreV1Api(api)
-    spec = client.V1ResourceQuotaSpec(hard={"requests.memory": "2560Mi"})
-    quota = client.V1ResourceQuota(metadata=client.V1ObjectMeta(name="team"), spec=spec)
-    core.create_namespaced_resource_quota(namespace, quota)
-    wait_until(
-        "a quota that counts",
-        lambda: core.read_namespaced_resource_quota("team", namespace).status,
-        lambda status: status.used is not None,
-        timeout=READY_TIMEOUT_SECONDS,
-    )
+    add_quota(api, namespace, ROOM_FOR_ONE)
     release = install(small(autoscaling={"minReplicas": 2, "maxReplicas": 2}), wait=False)
     reason = (
         "exceeded quota: team, requested: requests.memory=1Gi, used: requests.memory=2Gi, "
@@ -93,6 +92,20 @@ def test_worker_that_the_quota_does_not_admit_comes_when_it_does(
     )
 
 
+def add_quota(api: client.ApiClient, namespace: str, memory: str) -> None:
+    """A quota `team` of requested memory, once it counts."""
+    core = client.CoreV1Api(api)
+    spec = client.V1ResourceQuotaSpec(hard={"requests.memory": memory})
+    quota = client.V1ResourceQuota(metadata=client.V1ObjectMeta(name="team"), spec=spec)
+    core.create_namespaced_resource_quota(namespace, quota)
+    wait_until(
+        "a quota that counts",
+        lambda: core.read_namespaced_resource_quota("team", namespace).status,
+        lambda status: status.used is not None,
+        timeout=READY_TIMEOUT_SECONDS,
+    )
+
+
 def failed_to_create(api: client.ApiClient, namespace: str) -> list[str]:
     """What the events say of pods that could not be created."""
     events = client.CoreV1Api(api).list_namespaced_event(
@@ -127,6 +140,112 @@ def test_job_of_a_user_runs_in_the_users_own_group(install: Callable[..., Releas
         assert all(pod.startswith(own) for pod in (pods["script"], *pods["tasks"])), (user, pods)
 
 
+@pytest.mark.slow  # what enforces the policies is a build of its own
+@pytest.mark.scenario("tenant.neighbours")
+@pytest.mark.needs(alone=True, cpu=600, memory=7 * 1024)
+def test_hostile_neighbour_gets_nothing_of_the_other_tenants(
+    enforcer: Cluster,
+    api: client.ApiClient,
+    namespace: str,
+    install: Callable[..., Release],
+    tmp_path: Path,
+) -> None:
+    """Alice and Bob have a release `ray` each, a quota, and a user of one Redis.
+
+    Bob runs code in his own pods, with his own token and password.
+    """
+    core = client.CoreV1Api(api)
+    with (
+        clusters.namespace(enforcer, "e2e-platform") as platform,
+        clusters.namespace(enforcer, "e2e-bob") as bobs,
+    ):
+        redis.add_password(api, platform)
+        redis.start(enforcer, platform, lasting=False)
+        tenants = []
+        for where, memory in ((namespace, ROOM_FOR_TWO), (bobs, ROOM_FOR_ONE)):
+            add_quota(api, where, memory)
+            redis.add_password(api, where, where)
+            user = documented_user().replace("team-a", where).replace("PASSWORD", where)
+            assert redis.command(enforcer, platform, *user.split()) == ["OK"]
+            tenants.append(install(neighbour(where, platform), namespace=where))
+        alice, bob = tenants
+        for tenant in tenants:
+            tenant.wait_for_workers()
+        prefix = f"RAY{namespace}.ray-ray-cluster@"
+
+        # A password opens the keys of its own tenant alone.
+        assert as_user(enforcer, platform, namespace, "HLEN", f"{prefix}KV").isdigit()
+        for command in (["HGETALL", f"{prefix}KV"], ["DEL", f"{prefix}KV"], ["FLUSHALL"]):
+            assert "NOPERM" in as_user(enforcer, platform, bobs, *command)
+
+        # A token opens no other cluster.
+        with (
+            alice.dashboard() as dashboard,
+            pytest.raises(urllib.error.HTTPError, match="403"),
+        ):
+            ray_api.submit(Dashboard(dashboard.url, bob.token), WHERE)
+
+        # Nor is there a way to its ports, its metrics among them.
+        (head,) = (pod.status.pod_ip for pod in alice.pods("head"))
+        doors = {f"{head}:{port}" for port in (6380, 8080, 8265, 10001)}
+        (at_bobs,) = bob.pod_names("worker")
+        assert pods.answering(enforcer, bobs, at_bobs, doors) == doors
+        with network_policies.enforced(enforcer, namespace, tmp_path / "verdicts.log"):
+            wait_until(
+                "a neighbour whom nothing answers",
+                lambda: pods.answering(enforcer, bobs, at_bobs, doors),
+                lambda seen: not seen,
+                timeout=30,
+            )
+            # Alice's load is hers.
+            ran_on = ask_for_two(alice, wait=True)
+        assert len(ran_on) == 2
+        assert bob.pod_names("worker") == {at_bobs}
+        assert bob.autoscaler().spec.min_replicas == 1
+
+        # Bob's is refused by his quota, and takes nothing of hers, which has room.
+        used = core.read_namespaced_resource_quota("team", namespace).status.used
+        ask_for_two(bob, wait=False)
+        wait_until(
+            "a worker that Bob's quota refuses",
+            lambda: failed_to_create(api, bobs),
+            lambda messages: any("exceeded quota: team" in message for message in messages),
+            timeout=READY_TIMEOUT_SECONDS,
+        )
+        assert bob.pod_names("worker") == {at_bobs}
+        assert core.read_namespaced_resource_quota("team", namespace).status.used == used
+        assert not failed_to_create(api, namespace)
+        bob.uninstall()
+        left = redis.command(enforcer, platform, "KEYS", "*")
+        assert {key.partition("@")[0] for key in left} == {prefix.removesuffix("@")}
+        alice.uninstall()
+
+
+def neighbour(user: str, platform: str) -> dict[str, Any]:
+    """The values of a tenant with a user of the Redis in the namespace `platform`."""
+    autoscaling = {"maxReplicas": 2, "demand": {"enabled": True, "quietSeconds": 600}}
+    address = f"redis.{platform}.svc.cluster.local:6379"
+    return small(autoscaling=autoscaling) | redis.fault_tolerance(address=address, username=user)
+
+
+def documented_user() -> str:
+    """The command that makes a tenant's user of a Redis, as docs/tenants.md has it for team-a."""
+    (command,) = re.findall(r"ACL SETUSER team-a .*", DOCUMENTED.read_text())
+    return str(command).replace("'", "")
+
+
+def as_user(cluster: Cluster, namespace: str, user: str, *command: str) -> str:
+    """What the Redis answers to a user whose password is as the name."""
+    return " ".join(redis.command(cluster, namespace, "--user", user, "--pass", user, *command))
+
+
+def ask_for_two(release: Release, *, wait: bool) -> set[str]:
+    """Submit a job that needs two workers; the pods that it ran in, where that is waited for."""
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, JOBS / "asks.py", "2")
+        return set(ray_api.wait(dashboard, job).split()[-2:]) if wait else set()
+
+
 @pytest.fixture
 def admin(testbed: Cluster, api: client.ApiClient, namespace: str, tmp_path: Path) -> Path:
     """The kubeconfig of an account that is bound to the ClusterRole `admin` in the namespace."""
@@ -158,8 +277,9 @@ def admin(testbed: Cluster, api: client.ApiClient, namespace: str, tmp_path: Pat
 
 @pytest.mark.scenario("tenant.namespace-admin")
 @pytest.mark.needs(cpu=220, memory=3200)
+@pytest.mark.parametrize("program", ["helm", pytest.param("helm3", marks=pytest.mark.slow)])
 def test_admin_of_a_namespace_installs_upgrades_and_uninstalls_with_what_is_documented(
-    own_cluster: Cluster, namespace: str, admin: Path, install: Callable[..., Release]
+    own_cluster: Cluster, namespace: str, admin: Path, install: Callable[..., Release], program: str
 ) -> None:
     """The API server tells what was asked of it, and the documents are held to that."""
     values = yaml.safe_load(REDIS.read_text()) | small()
@@ -168,16 +288,21 @@ def test_admin_of_a_namespace_installs_upgrades_and_uninstalls_with_what_is_docu
         "dashboard": {"ingress": {"enabled": True, "hosts": [{"host": "ray.test"}]}},
     }
     values["head"] |= {"persistence": {"enabled": True, "size": "100Mi"}}
-    release = install(values, kubeconfig=admin)
+    release = install(values, kubeconfig=admin, program=program)
     release.wait_for_workers()
-    install(values | {"commonLabels": {"example.com/upgrade": "1"}}, kubeconfig=admin)
+    install(
+        values | {"commonLabels": {"example.com/upgrade": "1"}}, kubeconfig=admin, program=program
+    )
     release.wait_for_workers()
     release.uninstall()
-    assert used(own_cluster, namespace) == documented()
+    assert used(own_cluster, namespace) == documented(program)
     quota = {"resourceQuota": {"enabled": True, "hard": {"services": 9}}}
     with pytest.raises(pyhelm3.errors.Error) as refused:
-        install(small() | {"tenant": quota}, kubeconfig=admin)
-    assert 'cannot patch resource "resourcequotas"' in str(refused.value.stderr)
+        install(small() | {"tenant": quota}, kubeconfig=admin, program=program)
+    verb = {"helm": "patch", "helm3": "create"}[program]
+    assert f'cannot {verb} resource "resourcequotas"' in str(refused.value.stderr)
+    # Helm 3 leaves a release behind that only somebody who may delete quotas can uninstall.
+    replace(release, helm=helm.client(own_cluster.kubeconfig, helm=program)).uninstall()
 
 
 def used(cluster: Cluster, namespace: str) -> dict[str, set[str]]:
@@ -197,9 +322,10 @@ def used(cluster: Cluster, namespace: str) -> dict[str, set[str]]:
     return dict(verbs)
 
 
-def documented() -> dict[str, set[str]]:
+def documented(program: str) -> dict[str, set[str]]:
     """The same as docs/tenants.md has it."""
     section = DOCUMENTED.read_text().partition("## What an admin of a namespace may do")[2]
     table = section.partition("\n## ")[0]
-    rows = re.findall(r"^\| `([a-z0-9./]+)` \| ([a-z, ]+) \|", table, re.MULTILINE)
-    return {resource: set(verbs.split(", ")) for resource, verbs in rows}
+    rows = re.findall(r"^\| `([a-z0-9./]+)` \|([a-z, ]+)\|([a-z, ]+)\|", table, re.MULTILINE)
+    verbs = {row[0]: row[1 if program == "helm" else 2].strip() for row in rows}
+    return {resource: set(asked.split(", ")) for resource, asked in verbs.items() if asked}
