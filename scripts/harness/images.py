@@ -44,6 +44,8 @@ _ROOTS = {
     "redis": ("redis-server",),
     "prometheus": ("ca-certificates", "prometheus"),
     "registry": ("docker-registry",),
+    # The font is what Ray's dashboard asks for first.
+    "browser": ("chromium-headless-shell", "fonts-roboto-unhinted"),
 }  # fmt: skip
 
 # Modules whose programs become images of nothing else: image name -> (module, program).
@@ -120,6 +122,11 @@ def prometheus() -> Image:
 def registry() -> str:
     """Make the image of a container registry for the tests, `docker-registry`; return its tag."""
     return _root("registry")
+
+
+def browser() -> str:
+    """Make the image of a browser, `chromium-headless-shell`, for pictures; return its tag."""
+    return _root("browser")
 
 
 def _ray(version: str) -> Image:

@@ -1,23 +1,16 @@
-"""KEDA in the tests' cluster: its own operator and manifests, from its Go module.
+"""KEDA in the tests' cluster: its own operator and manifests.
 
-Both come from the module when they are needed: nothing of them is kept here. The admission webhook
-is part of it, since it refuses what KEDA would take and then not act on.
+The admission webhook is part of it, since it refuses what KEDA would take and then not act on.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
+from harness import addons, gobuild, manifest
 from harness import cluster as clusters
-from harness import gobuild, images, manifest
 from harness.cluster import Cluster
-from harness.console import step, together
-from harness.engine import import_programs
+from harness.console import together
 from harness.images import Image
-from harness.process import CommandError
-
-NAMESPACE = "keda"  # as its manifests have it, some of which are about the whole cluster
 
 _MODULE = "keda"
 _REPOSITORY = "ghcr.io/kedacore"
@@ -33,7 +26,10 @@ _EXTERNAL_METRICS = "apiservice/v1beta1.external.metrics.k8s.io"
 def build() -> list[Image]:
     """Make KEDA's images unless they are there; the first time takes minutes."""
     together(*gobuild.lanes(_MODULE))
-    return [_image(program, *known) for program, known in _PROGRAMS.items()]
+    return [
+        addons.image(_MODULE, program, path, _reference(name), "USER 1000")
+        for program, (name, path) in _PROGRAMS.items()
+    ]
 
 
 def ensure(cluster: Cluster) -> None:
@@ -42,38 +38,13 @@ def ensure(cluster: Cluster) -> None:
     It stays for whoever comes next, and may be asked for by several processes at a time.
     """
     with clusters.exclusive():
-        made = build()
-        with step(f"Install KEDA in {cluster.name}"):
-            for image in made:
-                images.load(str(cluster.node), image)
-            # A namespace has to be there before what is in it.
-            documents = sorted(_manifests(cluster), key=lambda made: made["kind"] != "Namespace")
-            cluster.kubectl(
-                "apply", "--server-side", "--force-conflicts", "-f", "-",
-                stdin=yaml.safe_dump_all(documents),
-            )  # fmt: skip
-            cluster.kubectl(
-                "rollout", "status", "deployment", f"--namespace={NAMESPACE}", "--timeout=180s"
-            )
-            cluster.kubectl("wait", "--for=condition=Available", _EXTERNAL_METRICS, "--timeout=60s")
+        addons.install(cluster, "KEDA", build(), _manifests(cluster))
+        cluster.kubectl("wait", "--for=condition=Available", _EXTERNAL_METRICS, "--timeout=60s")
 
 
 def is_there(cluster: Cluster) -> bool:
     """Whether `cluster` knows ScaledObjects."""
-    try:
-        cluster.kubectl("get", "crd", "scaledobjects.keda.sh")
-    except CommandError as error:
-        if "NotFound" not in error.output:
-            raise
-        return False
-    return True
-
-
-def _image(program: str, name: str, path: str) -> Image:
-    tag = f"{images.PREFIX}/{name}:{gobuild.key(_MODULE)}"
-    if not images.exists(tag):
-        import_programs(tag, {path: gobuild.build(_MODULE) / program}, "USER 1000")
-    return Image(tag, _reference(name))
+    return addons.knows(cluster, "scaledobjects.keda.sh")
 
 
 def _reference(name: str) -> str:

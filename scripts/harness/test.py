@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from harness import cluster as clusters
-from harness import keda, lint, soak, state_metrics
+from harness import keda, lint, prometheus_operator, soak, state_metrics
 from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
 from harness.console import out
@@ -109,6 +109,7 @@ def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
         if arguments.part == "full" and cluster.node:
             keda.build()  # for minutes on all processors: not while scenarios run
             state_metrics.build()
+            prometheus_operator.build()
         _pytest(
             "e2e",
             [

@@ -14,7 +14,7 @@ import yaml
 from rich.table import Column, Table
 
 from harness import cluster as clusters
-from harness import helm, ray_api, report
+from harness import helm, ray_api, report, screenshot
 from harness.cluster import Cluster
 from harness.command import DEFAULT_NAME, add_cluster_options, image_source, main
 from harness.console import out, step
@@ -46,6 +46,9 @@ def run() -> None:
             _install(cluster, arguments)
         try:
             result = _prove(cluster, arguments.namespace, timings)
+            if arguments.screenshot:
+                with _timed(timings, "screenshot"):
+                    _picture(cluster, arguments.namespace, arguments.screenshot)
         except (UserError, CommandError, ray_api.JobError, OSError) as error:
             REPORTS.mkdir(parents=True, exist_ok=True)
             details = REPORTS / "up-failure.txt"
@@ -74,6 +77,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--namespace", default="ray", help="default: %(default)s")
     parser.add_argument(
         "--helm", choices=("3", "4"), default="4", help="version of Helm (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--screenshot",
+        type=Path,
+        metavar="FILE",
+        help="write a picture (PNG) of the dashboard with its nodes",
     )
     add_cluster_options(parser)
     arguments = parser.parse_args()
@@ -137,6 +146,11 @@ def _prove(cluster: Cluster, namespace: str, timings: dict[str, float]) -> dict[
         "head_node": head,
         "job": {"succeeded": True, **{field: job[field] for field in fields}},
     }
+
+
+def _picture(cluster: Cluster, namespace: str, file: Path) -> None:
+    with ray_api.dashboard(cluster, namespace, head_service(cluster, namespace)) as dashboard:
+        screenshot.take(dashboard, ray_api.alive_nodes(dashboard), file)
 
 
 def head_service(cluster: Cluster, namespace: str, release: str = RELEASE) -> str:

@@ -23,7 +23,7 @@ from pytest_helm_charts.k8s.deployment import wait_for_deployments_to_run
 from pytest_helm_charts.k8s.fixtures import NamespaceFactoryFunc
 
 from harness import cluster as clusters
-from harness import helm, network_policies, report
+from harness import helm, network_policies, prometheus_operator, report
 from harness import keda as addon
 from harness import state_metrics as observer
 from harness.cluster import Cluster
@@ -122,6 +122,15 @@ def keda(testbed: Cluster) -> None:
 def state_metrics(own_cluster: Cluster) -> None:
     """Metrics about Kubernetes' objects, where the tests know them to be."""
     observer.ensure(own_cluster)
+
+
+@pytest.fixture(scope="session")
+def monitors(testbed: Cluster) -> None:
+    """The Prometheus operator; skips the test where somebody's own cluster has none."""
+    if testbed.node:
+        prometheus_operator.ensure(testbed)
+    elif not prometheus_operator.is_there(testbed):
+        pytest.skip("the cluster has no Prometheus operator")
 
 
 @pytest.fixture(scope="session")

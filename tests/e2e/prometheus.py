@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from kubernetes import client, utils
 
-from harness import images
+from harness import images, prometheus_operator
 from harness.cluster import Cluster
 
 from . import pods
@@ -52,9 +52,12 @@ class Prometheus:
         """The health of each target that it found by `job`, by the target's address."""
         return {
             target["labels"]["instance"]: f"{target['health']} {target['lastError']}".strip()
-            for target in self.targets()
-            if target["scrapePool"] == job
+            for target in self.of(job)
         }
+
+    def of(self, job: str) -> list[dict[str, Any]]:
+        """What it scrapes for `job`; the operator's jobs go by their kind ('podMonitor')."""
+        return [t for t in self.targets() if t["scrapePool"].split("/")[0] == job]
 
     def wait_for_all_of(self, release: Release, *jobs: str) -> None:
         """Wait until each of `jobs` scrapes every node of `release`, and nothing else."""
@@ -157,3 +160,57 @@ def start(
     )  # fmt: skip
     pods.wait_ready(api, testbed, namespace, "prometheus")
     return Prometheus(testbed, namespace, "prometheus")
+
+
+def operated(testbed: Cluster, namespace: str) -> Prometheus:
+    """Have the operator start a Prometheus, for all monitors and rules in `namespace`."""
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "prometheus"},
+        "rules": [
+            {
+                "apiGroups": ["", "discovery.k8s.io"],
+                "resources": ["pods", "services", "endpoints", "endpointslices"],
+                "verbs": ["get", "list", "watch"],
+            }
+        ],
+    }
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "prometheus"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "prometheus"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+    }
+    watcher = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "Prometheus",
+        "metadata": {"name": "watcher"},
+        "spec": {
+            "image": prometheus_operator.prometheus_reference(),
+            "version": prometheus_operator.prometheus_version(),
+            "serviceAccountName": "default",
+            "scrapeInterval": "2s",
+            "evaluationInterval": "2s",
+            "podMonitorSelector": {},
+            "serviceMonitorSelector": {},
+            "ruleSelector": {},
+            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        },
+    }
+    testbed.kubectl(
+        "apply", f"--namespace={namespace}", "--filename=-",
+        stdin=yaml.safe_dump_all([role, binding, watcher]),
+    )  # fmt: skip
+    testbed.kubectl(
+        "wait", f"--namespace={namespace}", "prometheus/watcher", "--for=condition=Available",
+        f"--timeout={READY_TIMEOUT_SECONDS}s",
+    )  # fmt: skip
+    return Prometheus(testbed, namespace, "prometheus-watcher-0")

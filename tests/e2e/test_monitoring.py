@@ -13,7 +13,14 @@ from harness.cluster import Cluster
 
 from . import pods, prometheus
 from .prometheus import Prometheus
-from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import (
+    JOBS,
+    READY_TIMEOUT_SECONDS,
+    SCALE_TIMEOUT_SECONDS,
+    Release,
+    small,
+    wait_until,
+)
 
 CLAIM = "ray-prom-pvc"
 # Neither where the head mounts it, nor where Ray's own file would be.
@@ -67,6 +74,15 @@ def assert_follows(watcher: Prometheus, release: Release, *jobs: str) -> None:
     assert watcher.restarts() == 0
 
 
+def assert_told_apart(watcher: Prometheus, release: Release, *jobs: str) -> None:
+    """What `jobs` scrape says which cluster it is of."""
+    wanted = {(release.namespace, f"{release.name}-ray-cluster")}
+    for job in jobs:
+        labels = [target["labels"] for target in watcher.of(job)]
+        found = {(each.get("namespace"), each.get("ray_io_cluster")) for each in labels}
+        assert found == wanted, f"{job}: {found}"
+
+
 @pytest.mark.scenario("monitoring.pvc")
 @pytest.mark.scenario("monitoring.http-sd")
 def test_prometheus_finds_nodes_through_a_claim_and_by_http(
@@ -93,9 +109,7 @@ def test_prometheus_finds_nodes_through_a_claim_and_by_http(
     watcher = over_the_claim(testbed, api, namespace, http)
 
     assert_follows(watcher, release, "file", "http")
-    for job in ("file", "http"):
-        found = next(t["labels"] for t in watcher.targets() if t["scrapePool"] == job)
-        assert (found["namespace"], found["ray_io_cluster"]) == (namespace, "ray-ray-cluster")
+    assert_told_apart(watcher, release, "file", "http")
     listed = testbed.kubectl("exec", f"--namespace={namespace}", watcher.pod, "--", "ls", MOUNT)
     assert listed.split() == [
         "prom_metrics_service_discovery.json",
@@ -115,6 +129,29 @@ def test_prometheus_finds_nodes_of_an_old_ray_through_a_claim(
     """The claim is the chart's own, under the name that Prometheus knows."""
     release = install(watched(claim=claim(name=CLAIM)) | {"image": {"tag": old_ray}})
     assert_follows(over_the_claim(testbed, api, namespace), release, "file")
+
+
+@pytest.mark.slow  # building the operator and its Prometheus takes minutes
+@pytest.mark.scenario("monitoring.monitors")
+@pytest.mark.usefixtures("monitors")
+def test_operator_finds_nodes_by_a_pod_monitor_and_by_a_service_monitor(
+    install: Callable[..., Release], testbed: Cluster, namespace: str
+) -> None:
+    """One Prometheus, configured by the operator alone, for both; it evaluates the alerts, too."""
+    watcher = prometheus.operated(testbed, namespace)
+    for kind in ("podMonitor", "serviceMonitor"):
+        release = install(watched(**{kind: {"enabled": True}, "rules": {"enabled": True}}))
+        assert release.token, "the nodes are to be found where a token is asked for"
+        assert_follows(watcher, release, kind)
+        assert_told_apart(watcher, release, kind)
+        wait_until(
+            "Prometheus to evaluate each alert",
+            lambda: evaluated(watcher),
+            lambda seen: seen == dict.fromkeys(ALERTS, "ok"),
+            timeout=READY_TIMEOUT_SECONDS,
+        )
+        release.uninstall()
+        release.wait_until_gone("head", "worker")
 
 
 # --- alerts ----------------------------------------------------------------------------------
@@ -247,6 +284,12 @@ def unit_test(alert: str, series: Series, minute: int, *, fires: bool) -> dict[s
     }
 
 
+def evaluated(watcher: Prometheus) -> dict[str, str]:
+    """How the evaluation of each of its alerts goes: ok, unknown (not yet) or why not."""
+    found = [rule for group in watcher.api("rules")["groups"] for rule in group["rules"]]
+    return {rule["name"]: rule.get("lastError") or rule["health"] for rule in found}
+
+
 @pytest.mark.scenario("monitoring.rules")
 @pytest.mark.needs(cpu=20, memory=64)
 def test_alerts_fire_when_they_should_and_only_then(
@@ -256,8 +299,7 @@ def test_alerts_fire_when_they_should_and_only_then(
     objects = helm.template({"monitoring": {"rules": {"enabled": True}}})
     (rules,) = (obj["spec"] for obj in objects if obj["kind"] == "PrometheusRule")
     watcher = prometheus.start(testbed, api, namespace, rules=rules)
-    (group,) = watcher.api("rules")["groups"]
-    assert {rule["name"] for rule in group["rules"]} == ALERTS.keys()
+    assert evaluated(watcher).keys() == ALERTS.keys()
 
     tests = []
     for alert, (minutes, wrong, right) in ALERTS.items():

@@ -19,6 +19,7 @@ from . import pods
 from .release import JOBS, Release, small, wait_until
 
 GCS, CLIENT, DASHBOARD, OBJECTS, METRICS = 6380, 10001, 8265, 8076, 8080
+HEAD_METRICS = (44217, 44227)  # autoscalerMetrics, dashboardMetrics
 SERVER_PORT = 8000
 # Where a cloud would tell a machine about itself. Ray asks, and does without an answer; closed
 # egress is to keep jobs from it.
@@ -128,6 +129,7 @@ def without_own_pods(release: Release) -> Iterator[None]:
 
 @pytest.mark.slow  # what enforces the policies is a build of its own
 @pytest.mark.scenario("security.network-policies")
+@pytest.mark.scenario("monitoring.network-policies")
 @pytest.mark.needs(cpu=200, memory=3 * 1024)
 def test_network_policies_keep_others_out_and_ray_at_work(
     enforcer: Cluster,
@@ -170,6 +172,7 @@ def test_network_policies_keep_others_out_and_ray_at_work(
             (head,) = (pod.status.pod_ip for pod in release.pods("head"))
             workers = {pod.status.pod_ip for pod in release.pods("worker")}
             metrics = {f"{address}:{METRICS}" for address in (head, *workers)}
+            metrics |= {f"{head}:{port}" for port in HEAD_METRICS}
             everything = metrics | {f"{head}:{port}" for port in (GCS, CLIENT, DASHBOARD, OBJECTS)}
             assert pods.answering(enforcer, prometheus, "probe", metrics) == metrics
         objects = helm.template(closed, namespace=namespace)
@@ -188,6 +191,8 @@ def test_network_policies_keep_others_out_and_ray_at_work(
                 lambda seen: not seen,
                 timeout=30,
             )
+            # No port with metrics is open to another namespace than the one that is let in.
+            assert pods.answering(enforcer, stranger, "probe", metrics) == set()
             assert pods.answering(enforcer, prometheus, "probe", everything) == metrics
             # A worker that joins now makes all of its connections under the policies.
             replaced = min(release.pod_names("worker"))
