@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from harness import cluster as clusters
-from harness import keda, lint, prometheus_operator, soak, state_metrics
+from harness import keda, lint, prometheus_operator, released, soak, state_metrics
 from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
 from harness.console import out
@@ -40,6 +40,8 @@ _FOLDERS = {
     "chaos": ["tests/e2e/chaos.py"],
 }
 _QUICK = ["-m", "not slow"]
+# ct installs a profile four times to upgrade it, which for all of them is a full run's.
+_UPGRADED = ["02-groups-values.yaml"]
 
 _closing_lines: list[str] = []
 
@@ -149,6 +151,23 @@ def _ct(arguments: argparse.Namespace) -> None:
             ["ct", "install", chart, f"--namespace={namespace}"],
             environment={"KUBECONFIG": str(cluster.kubeconfig)},
         )
+        _ct_upgrade(cluster, namespace, [] if arguments.part == "full" else _UPGRADED)
+
+
+def _ct_upgrade(cluster: Cluster, namespace: str, profiles: list[str]) -> None:
+    """Upgrade releases of the version before this one with `profiles`, or with all."""
+    commit = released.previous()
+    if commit is None:
+        out.print("Upgrades are not tried: this history holds no other version of the chart.")
+        return
+    out.print(f"The version before this one is that of commit {commit}.")
+    with released.after(commit, profiles) as repository:
+        _stream(
+            ["ct", "install", "--upgrade", "--skip-missing-values",
+             f"--charts={CHART.relative_to(ROOT)}", f"--namespace={namespace}"],
+            environment={"KUBECONFIG": str(cluster.kubeconfig)},
+            folder=repository,
+        )  # fmt: skip
 
 
 def _soak(arguments: argparse.Namespace, soak_arguments: list[str]) -> None:
@@ -188,13 +207,15 @@ def _pytest(part: str, arguments: list[str], **environment: str) -> None:
     _closing_lines.append(f"{part}: {lines[-1].strip('= ')}")
 
 
-def _stream(command: list[str], *, environment: dict[str, str] | None = None) -> list[str]:
+def _stream(
+    command: list[str], *, environment: dict[str, str] | None = None, folder: Path = ROOT
+) -> list[str]:
     """Run `command` in the open and return its lines; UserError if it fails."""
     out.print(f"[dim]$ {' '.join(command)}[/]")
     lines = []
     with subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

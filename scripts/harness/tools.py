@@ -17,6 +17,7 @@ NEWEST_KUBERNETES = "1.37"
 # Name in .testbed/bin -> (Go module, program).
 _TOOLS = {
     "actionlint": ("actionlint", "actionlint"),
+    "cosign": ("cosign", "cosign"),
     "ct": ("chart-testing", "ct"),
     "helm": ("helm4", "helm"),
     "helm-docs": ("helm-docs", "helm-docs"),
@@ -30,6 +31,7 @@ _TOOLS = {
 # Which of the machine's own programs will do: (at least, below, how to ask for the version).
 _ACCEPTED = {
     "actionlint": ((1, 7), (2, 0), "-version"),
+    "cosign": ((2, 5), (3, 0), "version"),
     "ct": ((3, 14), (4, 0), "version"),
     "helm": ((4, 0), (5, 0), "version"),
     "helm-docs": ((1, 14), (1, 15), "--version"),  # its output is compared word by word

@@ -1,6 +1,7 @@
 """A release under test, and the small values that let several share one node."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -127,6 +128,14 @@ def wait_for_log(
         lambda log: text in log,
         timeout=timeout,
     )
+
+
+def result(log: str) -> dict[str, Any]:
+    """The JSON that a job has printed last, whatever Ray itself says after it."""
+    printed = [line for line in log.splitlines() if line.startswith("{")]
+    assert printed, f"the job printed no result: {log}"
+    last: dict[str, Any] = json.loads(printed[-1])
+    return last
 
 
 @dataclass(frozen=True)

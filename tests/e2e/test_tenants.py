@@ -20,6 +20,7 @@ from harness.cluster import Cluster
 from harness.paths import CHART, ROOT
 from harness.process import run
 from harness.ray_api import Dashboard
+from harness.tools import tool
 
 from . import pods
 from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
@@ -278,7 +279,7 @@ def admin(testbed: Cluster, api: client.ApiClient, namespace: str, tmp_path: Pat
 @pytest.mark.scenario("tenant.namespace-admin")
 @pytest.mark.needs(cpu=220, memory=3200)
 @pytest.mark.parametrize("program", ["helm", pytest.param("helm3", marks=pytest.mark.slow)])
-def test_admin_of_a_namespace_installs_upgrades_and_uninstalls_with_what_is_documented(
+def test_admin_of_a_namespace_does_all_of_a_release_with_what_is_documented(
     own_cluster: Cluster, namespace: str, admin: Path, install: Callable[..., Release], program: str
 ) -> None:
     """The API server tells what was asked of it, and the documents are held to that."""
@@ -294,6 +295,7 @@ def test_admin_of_a_namespace_installs_upgrades_and_uninstalls_with_what_is_docu
         values | {"commonLabels": {"example.com/upgrade": "1"}}, kubeconfig=admin, program=program
     )
     release.wait_for_workers()
+    run([tool(program), "test", release.name, f"--namespace={namespace}", f"--kubeconfig={admin}"])
     release.uninstall()
     assert used(own_cluster, namespace) == documented(program)
     quota = {"resourceQuota": {"enabled": True, "hard": {"services": 9}}}

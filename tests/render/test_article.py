@@ -162,6 +162,7 @@ ADDED_OBJECTS = {
     ("NetworkPolicy", NETWORK): "nobody else reaches a port at which code is run",
     ("Service", CLEANUP): "an uninstall waits for the head to leave before it removes its keys",
     ("Job", CLEANUP): "an uninstall leaves no keys in the Redis",
+    ("Pod", "ray-ray-cluster-test"): "`helm test` says whether the cluster works",
 }
 
 

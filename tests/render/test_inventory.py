@@ -10,9 +10,11 @@ from harness.paths import CHART
 from .objects import deployments, inventory, pod
 
 NETWORK = ("NetworkPolicy", "ray-ray-cluster-network")
+TEST = ("Pod", "ray-ray-cluster-test")
 DEFAULT_OBJECTS = {
     ("Secret", "ray-ray-cluster-auth"),
     NETWORK,
+    TEST,
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -32,6 +34,7 @@ DEMAND = ("ConfigMap", "Role", "RoleBinding", "ServiceAccount")
 HEAD = {
     ("Secret", "ray-ray-cluster-auth"),
     NETWORK,
+    TEST,
     ("Deployment", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-head"),
     ("Service", "ray-ray-cluster-gcs"),
@@ -68,6 +71,7 @@ INVENTORY = {
         ("ResourceQuota", "everything-tenant"),
         ("LimitRange", "everything-tenant"),
         ("NetworkPolicy", "everything-network"),
+        ("Pod", "everything-test"),
         *(
             ("NetworkPolicy", f"everything-network-{topic}")
             for topic in ("dashboard", "client", "serve", "metrics", "egress")

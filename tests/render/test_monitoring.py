@@ -77,11 +77,12 @@ def test_without_a_claim_nothing_writes_targets() -> None:
 
 
 def selected(objects: list[Object], labels: Object) -> set[str]:
-    """The owners of the pods that have `labels`."""
+    """The owners of the pods that have `labels`, and ports, without which nobody is a target."""
     return {
         title
         for title, template_ in pod_templates(objects)
         if labels.items() <= template_["metadata"]["labels"].items()
+        if "ports" in template_["spec"]["containers"][0]
     }
 
 

@@ -42,7 +42,7 @@ def test_two_long_groups_that_differ_at_the_end_share_no_name() -> None:
 def test_shortened_name_keeps_its_suffix() -> None:
     names = {name for _, name in inventory(template(release=LONG))}
     assert {name.rsplit("-", 1)[1] for name in names} == {
-        "auth", "default", "gcs", "head", "network",
+        "auth", "default", "gcs", "head", "network", "test",
     }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_every_object_carries_the_standard_labels(defaults: list[Object]) -> Non
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
         assert labels["app.kubernetes.io/version"] == "2.60.0"
         assert labels["app.kubernetes.io/component"] in {
-            "cluster", "gcs", "head", "network", "worker",
+            "cluster", "gcs", "head", "network", "test", "worker",
         }  # fmt: skip
         assert labels["helm.sh/chart"].startswith("ray-cluster-")
 

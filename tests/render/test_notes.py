@@ -20,6 +20,15 @@ def test_default_group_is_described_with_its_limits_and_targets(notes: str) -> N
     assert "default: 1 to 2 workers, CPU target 60 %, memory target 80 %" in notes
 
 
+def test_helm_test_is_recommended(notes: str) -> None:
+    assert "\n  helm test ray -n team-a\n" in notes
+
+
+@pytest.mark.parametrize("notes", [{"suspend": True}], indirect=True)
+def test_helm_test_of_a_suspended_cluster_is_not_recommended(notes: str) -> None:
+    assert "helm test" not in notes
+
+
 @pytest.mark.parametrize(
     "notes",
     [{"worker": {"replicas": 3, "autoscaling": {"enabled": False}}}],

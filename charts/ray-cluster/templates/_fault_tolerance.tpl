@@ -162,16 +162,14 @@ true
 {{- end -}}
 
 {{/*
-The Job's pod runs where the head did, under the same restrictions. It begins without the user's Secrets as well: those of a
-release's own extra objects are gone by now, and a warning is better than an uninstall that hangs.
+The Job's pod begins without the user's Secrets as well: those of a release's own extra objects are gone by now, and a warning is
+better than an uninstall that hangs.
 */}}
 {{- define "ray-cluster.cleanupPod" -}}
 {{- $cleanup := .Values.gcsFaultTolerance.redis.cleanup -}}
-{{- $head := .Values.head -}}
-{{- $values := pick $head "dnsConfig" "dnsPolicy" "hostAliases" "image" "nodeSelector" "podSecurityContext" "priorityClassName" "runtimeClassName" "schedulerName" "securityContext" "tolerations" -}}
-{{- $account := default (ternary (include "ray-cluster.cleanupName" .) "" .Values.serviceAccount.create) $head.serviceAccountName -}}
-{{- $own := dict "serviceAccountName" $account "terminationGracePeriodSeconds" 5 "podLabels" $cleanup.podLabels -}}
-{{- $node := dict "ctx" . "component" "cleanup" "restartPolicy" "Never" "values" (merge $own $values) -}}
+{{- $account := default (ternary (include "ray-cluster.cleanupName" .) "" .Values.serviceAccount.create) .Values.head.serviceAccountName -}}
+{{- $values := include "ray-cluster.hookValues" (dict "ctx" . "account" $account "podLabels" $cleanup.podLabels) | fromJson -}}
+{{- $node := dict "ctx" . "component" "cleanup" "restartPolicy" "Never" "values" $values -}}
 metadata:
   labels:
     {{- include "ray-cluster.podLabels" $node | nindent 4 }}
@@ -205,7 +203,7 @@ spec:
               fieldPath: status.podIP
         {{- include "ray-cluster.redisEnv" (dict "ctx" . "secret" (include "ray-cluster.cleanupSecretName" .) "optional" true) | nindent 8 }}
       {{- range $field := list "resources" "securityContext" }}
-      {{- with get (dict "resources" $cleanup.resources "securityContext" $head.securityContext) $field }}
+      {{- with get (dict "resources" $cleanup.resources "securityContext" $values.securityContext) $field }}
       {{- toYaml (dict $field .) | nindent 6 }}
       {{- end }}
       {{- end }}

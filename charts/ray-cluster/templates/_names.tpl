@@ -23,6 +23,7 @@ Every name in the chart comes from this file, so that an object and those who re
   include "ray-cluster.metricsName" $
   include "ray-cluster.targetsName" $
   include "ray-cluster.dashboardsName" $
+  include "ray-cluster.testName" $
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}
@@ -160,4 +161,9 @@ upstream, and where upstream DNS is slow or absent workers hang for minutes befo
 {{/* Grafana's dashboards. */}}
 {{- define "ray-cluster.dashboardsName" -}}
 {{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "dashboards") -}}
+{{- end -}}
+
+{{/* The pod of `helm test`. */}}
+{{- define "ray-cluster.testName" -}}
+{{- include "ray-cluster.objectName" (dict "ctx" . "suffix" "test") -}}
 {{- end -}}

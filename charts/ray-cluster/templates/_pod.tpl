@@ -3,6 +3,7 @@ Pods. Head and workers are made by the same helpers, so that whatever one of the
 
   include "ray-cluster.podTemplate" (dict "ctx" $ "component" "head" "values" .Values.head)
   include "ray-cluster.podTemplate" (dict "ctx" $ "component" "worker" "group" $name "values" $group)
+  include "ray-cluster.hookValues" (dict "ctx" $ "account" $name "podLabels" $labels) | fromJson
 
 `values` holds Kubernetes' own field names, which are passed through as they are. Where the chart has an entry of its own in
 a list (env, volumes, containers), the chart's comes first and the user's are added.
@@ -93,6 +94,13 @@ dnsPolicy: ClusterFirstWithHostNet
 topologySpreadConstraints:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* The values of a hook's pod: it runs where the head does, under the same restrictions. */}}
+{{- define "ray-cluster.hookValues" -}}
+{{- $own := dict "serviceAccountName" .account "terminationGracePeriodSeconds" 5 "podLabels" .podLabels -}}
+{{- $heads := pick .ctx.Values.head "dnsConfig" "dnsPolicy" "hostAliases" "image" "nodeSelector" "podSecurityContext" "priorityClassName" "runtimeClassName" "schedulerName" "securityContext" "tolerations" -}}
+{{- include "ray-cluster.withoutNulls" (merge $own $heads) -}}
 {{- end -}}
 
 {{/* What Deployments of head and workers have in common beside their pods; null is Kubernetes' own default. */}}
