@@ -19,7 +19,8 @@ _BRANCH = "main"
 def previous(root: Path = ROOT) -> str | None:
     """The newest commit whose Chart.yaml has another version than the files in `root`.
 
-    None if there is none: before the second version, in a shallow clone, and without git.
+    None if there is none: before the second version, also if the chart came after the first commit,
+    in a shallow clone, and without git.
     """
     file = root / _FOLDER / "Chart.yaml"
     here = _version(file.read_text())
@@ -29,7 +30,9 @@ def previous(root: Path = ROOT) -> str | None:
             if _version(_git(root, "show", f"{commit}:{file.relative_to(root)}")) != here:
                 break
             since = commit
-        return _git(root, "rev-parse", "--verify", f"{since}^" if since else "HEAD").strip()
+        before = _git(root, "rev-parse", "--verify", f"{since}^" if since else "HEAD").strip()
+        _git(root, "cat-file", "-e", f"{before}:{file.relative_to(root)}")
+        return before
     except CommandError:
         return None
 

@@ -53,6 +53,13 @@ def test_first_version_has_none_before_it(repository: Path) -> None:
     assert released.previous(repository) is None
 
 
+def test_commit_without_the_chart_is_no_version(repository: Path) -> None:
+    run(["git", "-C", repository, "-c", "user.name=a", "-c", "user.email=a@example.com",
+         "commit", "--quiet", "--allow-empty", "--message=a"])  # fmt: skip
+    commit(repository, "0.1.0")
+    assert released.previous(repository) is None
+
+
 def test_there_is_none_where_the_history_is_cut(repository: Path, tmp_path: Path) -> None:
     commit(repository, "0.1.0")
     commit(repository, "0.2.0")
