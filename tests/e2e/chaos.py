@@ -7,7 +7,6 @@ own driver was hit, a detached actor has its state unless its own worker was, an
 forgotten.
 """
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from kubernetes import client
 from harness import kills, ray_api, redis
 from harness.cluster import Cluster
 
-from .release import JOBS, Release, small, wait_for_log, wait_until
+from .release import JOBS, Release, last_json, small, wait_for_log, wait_until
 from .test_fault_tolerance import delete_pod, head, kill_container, kill_gcs, status
 
 WORKERS = 2
@@ -141,7 +140,7 @@ def wait_until_whole(release: Release) -> None:
 def kept(release: Release, note: int) -> dict[str, Any]:
     """What the detached actor has, after one more note."""
     log = release.run_job(JOBS / "keeper.py", str(note))
-    answer: dict[str, Any] = json.loads(log.splitlines()[-1])
+    answer: dict[str, Any] = last_json(log)
     return answer
 
 
@@ -163,7 +162,7 @@ def end_batch(release: Release, job: str, *, driver_hit: bool) -> None:
         assert ended["status"] in ("FAILED", "SUCCEEDED"), ended
         return
     assert ended["status"] == "SUCCEEDED", f"{ended['message']}\n{log}"
-    assert log.split()[-1] == str(sum(range(TASKS))), "a task is missing"
+    assert last_json(log) == sum(range(TASKS)), "a task is missing"
 
 
 @pytest.mark.scenario("chaos.kills")

@@ -1,12 +1,13 @@
 """Pods of the tests' own beside a release, under the restricted Pod Security Standard."""
 
-import json
 from typing import Any
 
 from kubernetes import client, utils
 
 from harness import images, up
 from harness.cluster import Cluster
+
+from .release import last_json
 
 # Prints which of the addresses among its arguments accept a connection. A packet that a policy
 # refuses is answered by nobody, and a second one follows after a second.
@@ -84,4 +85,4 @@ def answering(testbed: Cluster, namespace: str, pod: str, targets: set[str]) -> 
     said = testbed.kubectl(
         "exec", f"--namespace={namespace}", pod, "--", "python", "-c", _CONNECT, *sorted(targets)
     )
-    return set(json.loads(said.splitlines()[-1]))
+    return set(last_json(said))

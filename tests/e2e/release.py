@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -130,12 +130,12 @@ def wait_for_log(
     )
 
 
-def result(log: str) -> dict[str, Any]:
+def last_json(log: str) -> Any:
     """The JSON that a job has printed last, whatever Ray itself says after it."""
-    printed = [line for line in log.splitlines() if line.startswith("{")]
-    assert printed, f"the job printed no result: {log}"
-    last: dict[str, Any] = json.loads(printed[-1])
-    return last
+    for line in reversed(log.splitlines()):
+        with suppress(json.JSONDecodeError):
+            return json.loads(line)
+    raise AssertionError(f"the job printed no JSON: {log}")
 
 
 @dataclass(frozen=True)

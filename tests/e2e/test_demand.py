@@ -11,7 +11,15 @@ from harness import ray_api
 from harness.cluster import Cluster
 from harness.process import CommandError
 
-from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_for_log, wait_until
+from .release import (
+    JOBS,
+    SCALE_TIMEOUT_SECONDS,
+    Release,
+    last_json,
+    small,
+    wait_for_log,
+    wait_until,
+)
 
 ASKS = JOBS / "asks.py"
 HOLD = JOBS / "hold.py"
@@ -89,7 +97,7 @@ def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
         for pod in there:
             release.wait_for_workers()
             in_pod(pod, "ray-worker", "open('/tmp/go', 'w')")
-        ran_on = f"{ray_api.wait(dashboard, first)} {ray_api.wait(dashboard, second)}".split()
+        ran_on = [pod for job in (first, second) for pod in last_json(ray_api.wait(dashboard, job))]
     assert there <= set(ran_on)
     floor(release, 1)
 
@@ -110,7 +118,7 @@ def test_each_demand_gets_the_group_that_it_fits_one_of_them_from_zero(
         wait_for_log(dashboard, job, "-worker-rare-", timeout=SCALE_TIMEOUT_SECONDS)
         assert len(workers(release, 1)) == 1
 
-        spread = ray_api.wait(dashboard, ray_api.submit(dashboard, ASKS, "3")).split()[-3:]
-    assert len(set(spread)) == 3
+        spread = last_json(ray_api.run_job(dashboard, ASKS, "3"))
+    assert len(set(spread)) == len(spread) == 3
     workers(release, 0, "rare")
     assert events(release, "ScaledToZero")

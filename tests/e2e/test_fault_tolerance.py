@@ -1,6 +1,5 @@
 """What a cluster keeps when its head, or its Redis, goes: docs/fault-tolerance.md as tests."""
 
-import json
 import subprocess
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from harness.cluster import Cluster
 from harness.ray_api import Dashboard
 from harness.tools import tool
 
-from .release import JOBS, Release, small, wait_for_log, wait_until
+from .release import JOBS, Release, last_json, small, wait_for_log, wait_until
 
 COUNTER = JOBS / "counter.py"
 SURVIVOR = JOBS / "survivor.py"
@@ -103,7 +102,7 @@ def last_word(release: Release, *arguments: str) -> str:
 
     def ask() -> str:
         try:
-            return release.run_job(COUNTER, *arguments).split()[-1]
+            return str(last_json(release.run_job(COUNTER, *arguments)))
         except (OSError, ray_api.JobError) as error:
             return str(error)
 
@@ -118,7 +117,7 @@ def last_word(release: Release, *arguments: str) -> str:
 def start_jobs(release: Release) -> tuple[str, str]:
     """Start the counter, a driver on the head, and one on the worker; their jobs' ids."""
     with release.dashboard() as dashboard:
-        assert ray_api.run_job(dashboard, COUNTER, "start").split()[-1] == "3"
+        assert last_json(ray_api.run_job(dashboard, COUNTER, "start")) == 3
         on_head = ray_api.submit(dashboard, SURVIVOR)
         on_worker = ray_api.submit(dashboard, SURVIVOR, num_cpus=1)
         for job in (on_head, on_worker):
@@ -139,10 +138,7 @@ def assert_everything_is_kept_but_drivers_on_the_head(release: Release, kill: Ki
     assert node_ids(release) == workers, "the worker is another node of Ray's"
     with release.dashboard() as dashboard:
         log = ray_api.wait(dashboard, on_worker, timeout=RECOVERY_TIMEOUT_SECONDS)
-        # Ray itself may have said there that it lost the GCS for a while.
-        kept = [line for line in log.splitlines() if line.startswith("{")]
-        assert kept, f"the driver on the worker printed no outcome: {log}"
-        assert json.loads(kept[-1]) == KEPT
+        assert last_json(log) == KEPT
         wait_until(
             "the driver on the head being reported as lost",
             lambda: status(dashboard, on_head),

@@ -8,7 +8,7 @@ from kubernetes import client
 
 from harness import ray_api
 
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, last_json, small, wait_until
 
 COUNTER = JOBS / "counter.py"
 
@@ -24,8 +24,8 @@ def test_deleted_head_is_replaced_and_its_state_is_lost(install: Callable[..., R
     (head,), workers = release.pod_names("head"), release.pod_names("worker")
     with release.dashboard() as dashboard:
         job = ray_api.submit(dashboard, COUNTER, "start")
-        assert ray_api.wait(dashboard, job).split()[-1] == "3"
-        assert ray_api.run_job(dashboard, COUNTER, "ask").split()[-1] == "3"
+        assert last_json(ray_api.wait(dashboard, job)) == 3
+        assert last_json(ray_api.run_job(dashboard, COUNTER, "ask")) == 3
 
     client.CoreV1Api(release.api).delete_namespaced_pod(head, release.namespace)
 
@@ -42,5 +42,5 @@ def test_deleted_head_is_replaced_and_its_state_is_lost(install: Callable[..., R
     with release.dashboard() as dashboard:
         with pytest.raises(urllib.error.HTTPError, match="404"):
             ray_api.call(dashboard, f"/api/jobs/{job}")
-        assert ray_api.run_job(dashboard, COUNTER, "ask").split()[-1] == "gone"
-        assert ray_api.run_job(dashboard, COUNTER, "start").split()[-1] == "3"
+        assert last_json(ray_api.run_job(dashboard, COUNTER, "ask")) == "gone"
+        assert last_json(ray_api.run_job(dashboard, COUNTER, "start")) == 3

@@ -1,6 +1,5 @@
 """Workers join the head, also where no DNS server knows the outside world."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from harness.cluster import Cluster
 from harness.paths import PACKAGE
 
 from . import pods
-from .release import Release, small
+from .release import Release, last_json, small
 
 WORD_COUNT = PACKAGE / "jobs" / "word_count.py"
 DNS_PORT = 5353
@@ -31,7 +30,7 @@ def test_workers_join_and_do_the_work(install: Callable[..., Release], program: 
     joined = {node["node_name"] for node in nodes if not node["is_head_node"]}
     assert len(workers) == 3
     assert joined == workers
-    result = json.loads(release.run_job(WORD_COUNT).strip().splitlines()[-1])
+    result = last_json(release.run_job(WORD_COUNT))
     assert result["words"] == result["words_single_process"] > 1_000_000
     assert result["equal"], f"the workers counted other words: {result}"
     assert set(result["tasks_per_node"]) == workers

@@ -11,7 +11,7 @@ from harness import ray_api
 from harness.cluster import Cluster
 
 from . import pods
-from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, last_json, small, wait_until
 
 # Building KEDA takes minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keda")]
@@ -87,7 +87,7 @@ def test_group_comes_from_zero_and_goes_back(
     with release.dashboard() as dashboard:
         job = ray_api.submit(dashboard, JOBS / "where.py")
         waiting(1)
-        ran_on = ray_api.wait(dashboard, job).split()[-1]
+        ran_on = last_json(ray_api.wait(dashboard, job))
     assert {ran_on} == release.pod_names("worker")
 
     waiting(0)
@@ -104,7 +104,7 @@ def test_kedas_group_comes_from_zero_on_demand_and_goes_back(
     release = install(scaled({}, minReplicas=0, maxReplicas=1, demand=demand), wait=False)
     wait_for_nobody(release)
     with release.dashboard() as dashboard:
-        ran_on = ray_api.run_job(dashboard, JOBS / "where.py").split()[-1]
+        ran_on = last_json(ray_api.run_job(dashboard, JOBS / "where.py"))
     assert "-worker-default-" in ran_on
     wait_for_nobody(release)
 

@@ -19,7 +19,7 @@ from .release import (
     READY_TIMEOUT_SECONDS,
     SCALE_TIMEOUT_SECONDS,
     Release,
-    result,
+    last_json,
     small,
     wait_for_log,
     wait_until,
@@ -105,12 +105,14 @@ def end_work(release: Release, job: str, number: int) -> dict[str, Any]:
     release.cluster.kubectl("exec", f"--namespace={release.namespace}", head, "--",
                             "touch", f"/tmp/stop-{number}")  # fmt: skip  # noqa: S108
     with release.dashboard() as dashboard:
-        return result(ray_api.wait(dashboard, job))
+        outcome: dict[str, Any] = last_json(ray_api.wait(dashboard, job))
+        return outcome
 
 
 def keep(release: Release, note: int) -> dict[str, Any]:
     """Give a detached actor a note to keep; what it has."""
-    return result(release.run_job(JOBS / "keeper.py", str(note)))
+    kept: dict[str, Any] = last_json(release.run_job(JOBS / "keeper.py", str(note)))
+    return kept
 
 
 def leftovers(release: Release) -> set[str]:
@@ -187,7 +189,7 @@ def test_upgrades_restart_and_lose_what_is_documented(
     release = install(values, wait=False)
     settle(release)
     assert release.token == token
-    assert release.run_job(JOBS / "where.py").split()[-1] in release.pod_names("worker")
+    assert last_json(release.run_job(JOBS / "where.py")) in release.pod_names("worker")
 
 
 def compare(
@@ -243,7 +245,7 @@ def test_release_of_one_helm_goes_on_under_the_other(
     helm(release, second, "rollback", release.name, "1")
     assert workers(release) == workers_before
     assert pods(release) == before
-    assert release.run_job(JOBS / "where.py").split()[-1] in workers_before[1]
+    assert last_json(release.run_job(JOBS / "where.py")) in workers_before[1]
 
 
 def helm(release: Release, program: str, *arguments: str) -> None:

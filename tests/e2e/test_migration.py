@@ -18,7 +18,7 @@ from harness.ray_api import Dashboard
 from harness.tools import tool
 
 from ..render.leaves import merged
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, result, wait_for_log, wait_until
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, last_json, wait_for_log, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,8 @@ def begin(old: Dashboard) -> str:
 def end(cluster: Cluster, namespace: str, old: Dashboard, job: str, head: str) -> dict[str, Any]:
     """Let them end; what became of them."""
     cluster.kubectl("exec", f"--namespace={namespace}", head, "--", "touch", STOP)
-    return result(ray_api.wait(old, job))
+    outcome: dict[str, Any] = last_json(ray_api.wait(old, job))
+    return outcome
 
 
 def hand_written() -> list[dict[str, Any]]:
@@ -110,13 +111,13 @@ def test_hand_written_cluster_becomes_a_release(
             ray_api.forwarded(testbed, lenient, f"svc/{OLD_SERVICE}") as url,
         ):
             log = ray_api.run_job(Dashboard(url, new.token), JOBS / "where.py")
-        assert log.split()[-1] in nodes(release)
+        assert last_json(log) in nodes(release)
         assert end(testbed, lenient, old, job, old_head)["lost"] == []
 
     testbed.kubectl(
         "delete", where, "hpa/ray-autoscaler", "deployment/deployment-ray-worker", old_head
     )
-    assert release.run_job(JOBS / "where.py").split()[-1] in nodes(release)
+    assert last_json(release.run_job(JOBS / "where.py")) in nodes(release)
     (head,) = release.pods("head")
     told = testbed.kubectl("exec", where, head.metadata.name, "--", "cat", claim_file(head))
     assert head.status.pod_ip in told, "the claim's Prometheus is not told of the new nodes"
@@ -211,11 +212,11 @@ def test_ray_cluster_of_kuberay_becomes_a_release(
                 release = install(values, "mine")
                 release.wait_for_workers()
                 log = release.run_job(JOBS / "where.py")
-                assert log.split()[-1] in release.pod_names("worker")
+                assert last_json(log) in release.pod_names("worker")
                 (head,) = heads(own_cluster, lenient)
                 outcome = end(own_cluster, lenient, old, job, head)
                 assert outcome["lost"] == []
-        assert release.run_job(JOBS / "where.py").split()[-1] in release.pod_names("worker")
+        assert last_json(release.run_job(JOBS / "where.py")) in release.pod_names("worker")
 
 
 def heads(cluster: Cluster, namespace: str) -> list[str]:

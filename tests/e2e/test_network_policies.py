@@ -16,7 +16,7 @@ from harness.network_policies import Peer
 from harness.process import run
 
 from . import pods
-from .release import JOBS, Release, small, wait_until
+from .release import JOBS, Release, last_json, small, wait_until
 
 GCS, CLIENT, DASHBOARD, OBJECTS, METRICS = 6380, 10001, 8265, 8076, 8080
 HEAD_METRICS = (44217, 44227)  # autoscalerMetrics, dashboardMetrics
@@ -43,7 +43,7 @@ def neighbour(testbed: Cluster, api: client.ApiClient, name: str) -> Iterator[tu
 def exchange(release: Release) -> None:
     """Have the workers read each other's objects."""
     log = release.run_job(JOBS / "exchange.py")
-    assert json.loads(log.strip().splitlines()[-1]) == {"workers": 2, "moved": 2}
+    assert last_json(log) == {"workers": 2, "moved": 2}
 
 
 def peers(api: client.ApiClient) -> dict[str, Peer]:

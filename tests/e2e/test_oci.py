@@ -15,7 +15,7 @@ from harness.process import CommandError, run
 from harness.tools import tool
 
 from ..registry import open_to_all, storage
-from .release import JOBS, Release, small
+from .release import JOBS, Release, last_json, small
 
 pytestmark = pytest.mark.slow
 
@@ -77,5 +77,5 @@ def test_pushed_chart_is_verified_and_installed_by_its_digest(
     listed = run([tool("helm"), "list", f"--namespace={namespace}",
                   f"--kubeconfig={testbed.kubeconfig}"])  # fmt: skip
     assert "ray-cluster-99.0.0" in listed
-    assert release.run_job(JOBS / "where.py").split()[-1] in release.pod_names("worker")
+    assert last_json(release.run_job(JOBS / "where.py")) in release.pod_names("worker")
     release.uninstall()

@@ -1,6 +1,5 @@
 """The oldest supported Ray: it joins as the newest does, and its workers drain by a hook."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ from harness import ray_api
 from harness.cluster import Cluster
 from harness.paths import PACKAGE
 
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, last_json, small, wait_until
 
 WORD_COUNT = PACKAGE / "jobs" / "word_count.py"
 TASKS = 8
@@ -33,7 +32,7 @@ def test_old_ray_joins_and_works(
     release = install(values)
     release.wait_for_workers()
 
-    result = json.loads(release.run_job(WORD_COUNT).strip().splitlines()[-1])
+    result = last_json(release.run_job(WORD_COUNT))
     assert result["equal"], f"the workers counted other words: {result}"
     assert set(result["tasks_per_node"]) == release.pod_names("worker")
     (first,) = sessions(testbed, release)
@@ -66,12 +65,12 @@ def test_worker_of_an_old_ray_finishes_its_tasks(
                         f"deployment/{release.worker_name()}")  # fmt: skip
         release.wait_for_workers()
         testbed.kubectl("delete", "pod", leaving, f"--namespace={namespace}", "--wait=false")
-        elsewhere = ray_api.run_job(dashboard, JOBS / "where_else.py", str(4 * TASKS)).split()
+        log = ray_api.run_job(dashboard, JOBS / "where_else.py", str(4 * TASKS))
         testbed.kubectl("exec", f"--namespace={namespace}", leaving, "--", "touch", "/tmp/go")  # noqa: S108
-        ended = ray_api.wait(dashboard, job).split()
+        ended = last_json(ray_api.wait(dashboard, job))
 
-    assert ended[-TASKS:] == TASKS * [leaving]
-    assert leaving not in elsewhere[-4 * TASKS :]
+    assert ended == TASKS * [leaving]
+    assert leaving not in last_json(log)
     wait_until(
         "the drained worker to be gone",
         lambda: phase(release, leaving),

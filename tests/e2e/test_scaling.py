@@ -1,6 +1,5 @@
 """Worker groups follow what their workers really use: out under load, and back in after it."""
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from harness import ray_api
 from harness.cluster import Cluster
 
-from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, last_json, small, wait_until
 
 LOAD = JOBS / "load.py"
 WHERE = JOBS / "where.py"
@@ -90,7 +89,7 @@ def test_group_grows_when_a_resource_passes_its_target(
         release.wait_for_workers()
         (added,) = release.pod_names("worker") - {loaded}
         # The actor that makes the load has the only CPU of the first worker.
-        assert ray_api.run_job(dashboard, WHERE).split()[-1] == added
+        assert last_json(ray_api.run_job(dashboard, WHERE)) == added
 
 
 @pytest.mark.scenario("scale-in.after-load")
@@ -113,7 +112,7 @@ def test_group_shrinks_when_its_load_is_over(calm: Callable[..., Release]) -> No
             lambda seen: seen[0] == seen[1] and len(seen[0]) == 1,
             timeout=SCALE_TIMEOUT_SECONDS,
         )
-        assert {ray_api.run_job(dashboard, WHERE).split()[-1]} == left[1]
+        assert {last_json(ray_api.run_job(dashboard, WHERE))} == left[1]
 
 
 @pytest.mark.scenario("scale-in.object-store")
@@ -133,7 +132,7 @@ def test_group_shrinks_though_its_object_stores_were_full(
     release.wait_for_rescale(1)  # from the one worker that a Deployment begins with
     release.wait_for_workers()
     with release.dashboard() as dashboard:
-        filled = json.loads(ray_api.run_job(dashboard, FILL).splitlines()[-1])
+        filled = last_json(ray_api.run_job(dashboard, FILL))
     assert filled.keys() == release.pod_names("worker")
     for worker, size in filled.items():
         assert size > 400 * 2**20
@@ -185,9 +184,9 @@ def test_ray_places_tasks_by_what_is_declared(install: Callable[..., Release]) -
     release.wait_for_workers()
     workers = release.pod_names("worker")
     # Half of the 1.5Gi that a worker offers to Ray, and a bit: there is no room for two.
-    silent = json.loads(release.run_job(PLACEMENT, "800", "silent").splitlines()[-1])
+    silent = last_json(release.run_job(PLACEMENT, "800", "silent"))
     assert set(silent["tasks"]) == workers
-    declared = json.loads(release.run_job(PLACEMENT, "800", "declared").splitlines()[-1])
+    declared = last_json(release.run_job(PLACEMENT, "800", "declared"))
     assert set(declared["tasks"]) == workers - {declared["actor"]}
 
 

@@ -15,7 +15,7 @@ from harness.ray_api import Dashboard
 from harness.tools import tool
 
 from . import pods
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, last_json, small, wait_until
 
 SECRET = "ray-ray-cluster-auth"  # noqa: S105
 
@@ -140,7 +140,7 @@ def test_token_is_kept_until_it_is_rotated(install: Callable[..., Release], prog
     release.wait_for_workers()
 
     assert release.token != first
-    assert release.run_job(JOBS / "where.py").split()[-1] in release.pod_names("worker")
+    assert last_json(release.run_job(JOBS / "where.py")) in release.pod_names("worker")
     with (
         release.dashboard() as dashboard,
         pytest.raises(urllib.error.HTTPError, match="403"),

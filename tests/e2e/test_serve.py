@@ -10,7 +10,7 @@ from kubernetes import client
 from harness.cluster import Cluster
 
 from . import pods
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, last_json, small, wait_until
 
 # Four clients that open a connection for each request, as most do, until a file appears. Prints how
 # many requests each pod answered, and every failure.
@@ -95,7 +95,7 @@ def test_no_request_is_lost_when_a_worker_goes(
     testbed.kubectl("exec", f"--namespace={namespace}", "client", "--", "touch", "/tmp/stop")  # noqa: S108
     log = pods.wait_for_phase(testbed, namespace, "client", "Succeeded")
 
-    result = json.loads(log.splitlines()[-1])
+    result = last_json(log)
     assert result["failures"] == [], f"of {sum(result['answered'].values())} requests"
     assert set(result["answered"]) == workers
 

@@ -23,7 +23,7 @@ from harness.ray_api import Dashboard
 from harness.tools import tool
 
 from . import pods
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, small, wait_until
+from .release import JOBS, READY_TIMEOUT_SECONDS, Release, last_json, small, wait_until
 
 WHERE = JOBS / "where.py"
 BOUND = JOBS / "bound.py"
@@ -136,7 +136,7 @@ def test_job_of_a_user_runs_in_the_users_own_group(install: Callable[..., Releas
             log = ray_api.wait(
                 dashboard, ray_api.submit(dashboard, BOUND, user, resources={user: 1})
             )
-        pods = json.loads(log.splitlines()[-1])
+        pods = last_json(log)
         own = release.worker_name(user)
         assert all(pod.startswith(own) for pod in (pods["script"], *pods["tasks"])), (user, pods)
 
@@ -244,7 +244,7 @@ def ask_for_two(release: Release, *, wait: bool) -> set[str]:
     """Submit a job that needs two workers; the pods that it ran in, where that is waited for."""
     with release.dashboard() as dashboard:
         job = ray_api.submit(dashboard, JOBS / "asks.py", "2")
-        return set(ray_api.wait(dashboard, job).split()[-2:]) if wait else set()
+        return set(last_json(ray_api.wait(dashboard, job))) if wait else set()
 
 
 @pytest.fixture

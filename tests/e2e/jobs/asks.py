@@ -1,8 +1,10 @@
 """A task, or a placement group of `asks.py COUNT`, that asks for a resource: `asks.py RESOURCE`.
 
-Prints the pods of the task, or of the bundles of one CPU each, all on workers of their own.
+Prints as JSON the list of the pods: of the task, or of the bundles of one CPU each, all on workers
+of their own.
 """
 
+import json
 import os
 import sys
 
@@ -19,14 +21,14 @@ def pod() -> str:
 def main(what: str) -> None:
     """Run the job."""
     ray.init()
-    if not what.isdigit():
-        print(ray.get(ray.remote(num_cpus=0, resources={what: 1})(pod).remote()), flush=True)
-        return
-    bundles = placement_group([{"CPU": 1}] * int(what), strategy="STRICT_SPREAD")
-    ray.get(bundles.ready())
-    places = [PlacementGroupSchedulingStrategy(bundles, index) for index in range(int(what))]
-    tasks = [ray.remote(num_cpus=1, scheduling_strategy=one)(pod).remote() for one in places]
-    print(*ray.get(tasks), flush=True)
+    if what.isdigit():
+        bundles = placement_group([{"CPU": 1}] * int(what), strategy="STRICT_SPREAD")
+        ray.get(bundles.ready())
+        places = [PlacementGroupSchedulingStrategy(bundles, index) for index in range(int(what))]
+        tasks = [ray.remote(num_cpus=1, scheduling_strategy=one)(pod).remote() for one in places]
+    else:
+        tasks = [ray.remote(num_cpus=0, resources={what: 1})(pod).remote()]
+    print(json.dumps(ray.get(tasks)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """A detached actor that counts: `counter.py start` makes it count to 3, `counter.py ask` asks.
 
-`counter.py finish` tells it that others may finish. Prints the count, or 'gone' if there is no such
-actor.
+`counter.py finish` tells it that others may finish. Prints the count as JSON, or "gone" if there is
+no such actor.
 """
 
+import json
 import sys
 
 import ray
@@ -49,7 +50,7 @@ def main(command: str) -> None:
             ray.get(counter.finish.remote())
         print(ray.get(counter.value.remote()))
     except ValueError:  # Ray's answer for a name that nobody has
-        print("gone")
+        print(json.dumps("gone"))
 
 
 if __name__ == "__main__":

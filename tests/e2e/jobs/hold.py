@@ -1,8 +1,10 @@
 """Tasks that last until /tmp/go is in their pod, and must not be retried: `hold.py COUNT`.
 
-Each makes a file /tmp/held-<number> when it begins. Prints the names of the pods they ended in.
+Each makes a file /tmp/held-<number> when it begins. Prints the names of the pods they ended in,
+as JSON.
 """
 
+import json
 import os
 import sys
 import time
@@ -25,4 +27,4 @@ def hold(number: int) -> str:
 
 if __name__ == "__main__":
     ray.init()
-    print(*ray.get([hold.remote(number) for number in range(int(sys.argv[1]))]))
+    print(json.dumps(ray.get([hold.remote(number) for number in range(int(sys.argv[1]))])))

@@ -1,5 +1,6 @@
-"""Prints the name of the pod that runs a task which needs one CPU."""
+"""Prints, as JSON, the name of the pod that runs a task which needs one CPU."""
 
+import json
 import os
 
 import ray
@@ -13,4 +14,4 @@ def pod() -> str:
 
 if __name__ == "__main__":
     ray.init()
-    print(ray.get(pod.remote()))
+    print(json.dumps(ray.get(pod.remote())))

@@ -1,5 +1,6 @@
-"""Waits until a node drains, then prints the pods of as many new tasks: `where_else.py COUNT`."""
+"""Waits until a node drains, then prints where COUNT new tasks ran: `where_else.py COUNT`."""
 
+import json
 import os
 import sys
 import time
@@ -24,4 +25,4 @@ if __name__ == "__main__":
         if time.monotonic() > end:
             sys.exit("no node drains")
         time.sleep(0.2)
-    print(*ray.get([pod.remote() for _ in range(int(sys.argv[1]))]))
+    print(json.dumps(ray.get([pod.remote() for _ in range(int(sys.argv[1]))])))
