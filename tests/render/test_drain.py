@@ -1,6 +1,7 @@
 """How nodes leave: hooks, drain times, and the grace periods that have room for them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,7 +72,8 @@ def start_ray(folder: Path, program: str, *before: str) -> subprocess.Popen[str]
     (scripts / "scripts.py").write_text(program)
     script = (CHART / "files/ray.py").read_text()
     # Neither a real Ray of this machine nor anybody's patience is touched.
-    script = script.replace("/tmp/ray/", f"{folder}/").replace("_SECONDS = 10", "_SECONDS = 1")  # noqa: S108
+    script = script.replace("/tmp/ray/", f"{folder}/")  # noqa: S108
+    script = re.sub(r"(?m)^([A-Z]+_SECONDS) = \d+", r"\1 = 1", script)
     return subprocess.Popen(
         [sys.executable, "-c", script, *before, "start", "--block"],
         env={**os.environ, "PYTHONPATH": str(folder)},
@@ -132,23 +134,42 @@ def test_node_that_starts_ends_on_sigterm(tmp_path: Path, program: str, line: st
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
-def test_node_that_has_started_is_left_to_ray(tmp_path: Path) -> None:
-    drains = f"""
-import pathlib, signal, time
-def drain(*_):
-    time.sleep(3)
-    raise SystemExit(1)
+def drains(folder: Path) -> str:
+    """A Ray that has a raylet and ends with status 1 when that has ended, and never by itself."""
+    (folder / "raylet").symlink_to("/bin/sleep")
+    return f"""
+import pathlib, signal, subprocess, sys, time
 def main():
+    raylet = subprocess.Popen(["{folder}/raylet", "60"])
+    def drain(*_):
+        print("drains", flush=True)
+        raylet.wait()
+        if "--hang" in sys.argv: time.sleep(60)
+        raise SystemExit(1)
     signal.signal(signal.SIGTERM, drain)
-    pathlib.Path("{tmp_path}/ray_current_cluster").touch()
-    print("started", flush=True)
+    pathlib.Path("{folder}/ray_current_cluster").touch()
+    print(raylet.pid, flush=True)
     time.sleep(60)
 """
-    with start_ray(tmp_path, drains) as process:
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [([], 1), (["--hang"], 128 + signal.SIGTERM)],
+    ids=["Ray ends", "Ray waits for itself"],
+)
+def test_node_that_has_started_is_left_to_ray_until_its_raylet_has_ended(
+    tmp_path: Path, arguments: list[str], status: int
+) -> None:
+    with start_ray(tmp_path, drains(tmp_path), *arguments) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
+        raylet = int(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 1
+        assert process.stdout.readline() == "drains\n"
+        with pytest.raises(subprocess.TimeoutExpired):  # longer than the script's patience
+            process.wait(timeout=4)
+        os.kill(raylet, signal.SIGKILL)
+        assert process.wait(timeout=30) == status
 
 
 def test_users_modules_in_the_working_directory_are_not_taken_for_rays(tmp_path: Path) -> None:

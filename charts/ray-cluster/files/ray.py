@@ -5,7 +5,9 @@ has ended well. Meanwhile Ray is loaded, which takes a second or two.
 
 Nothing ends a container's first process that has not said how. Ray says so when all of it is
 loaded, and hears no signal while it looks for a GCS that may be gone for good: such a pod would
-stay for its whole grace period. Once it has started, Ray drains on SIGTERM by itself.
+stay for its whole grace period. Once it has started, Ray drains on SIGTERM by itself. But it waits
+for ever if SIGTERM comes while it ends its processes because one of them, such as a GCS without its
+Redis, has ended: it does the same in the signal's handler, for which it needs the lock it holds.
 """
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
@@ -20,7 +22,8 @@ import time
 
 # Ray writes it when it has started.
 STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # noqa: S108
-PATIENCE_SECONDS = 10
+START_SECONDS = 10
+END_SECONDS = 20  # Ray has some seven processes and gives each of them two seconds
 
 
 def leave() -> None:
@@ -28,15 +31,35 @@ def leave() -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def leave_unless_started(signals: int) -> None:
-    """After SIGTERM give Ray a moment to start or to end, and leave if it does neither."""
+def raylet_runs() -> bool:
+    """Whether this process has a raylet, which is not a zombie."""
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, fields = stat.read_text().partition("(")[2].rpartition(")")
+        except OSError:  # it has ended meanwhile
+            continue
+        state, parent = fields.split()[:2]
+        if name == "raylet" and int(parent) == os.getpid() and state != "Z":
+            return True
+    return False
+
+
+def leave_unless_ray_does(signals: int) -> None:
+    """After SIGTERM give Ray a moment to start or, without its raylet, to end; leave if it fails.
+
+    A raylet that drains ends when it is idle, and Ray then ends the rest of its processes.
+    """
     while os.read(signals, 1)[0] != signal.SIGTERM:
         pass
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + START_SECONDS
     while not STARTED.exists():
         if time.monotonic() > deadline:
             leave()
         time.sleep(0.2)
+    while raylet_runs():
+        time.sleep(1)
+    time.sleep(END_SECONDS)
+    leave()
 
 
 def start_program() -> subprocess.Popen[bytes] | None:
@@ -58,7 +81,7 @@ reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)
 signal.signal(signal.SIGTERM, lambda *_: leave())
-threading.Thread(target=leave_unless_started, args=[reader], daemon=True).start()
+threading.Thread(target=leave_unless_ray_does, args=[reader], daemon=True).start()
 first = start_program()
 
 from ray.scripts.scripts import main  # noqa: E402
