@@ -12,6 +12,7 @@ same, and needs the lock that it holds.
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
 
+import faulthandler
 import os
 import pathlib
 import signal
@@ -26,6 +27,7 @@ STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # noqa: S108
 START_SECONDS = 10
 END_SECONDS = 20  # Ray has some seven processes and gives each of them two seconds
 ACCEPT_SECONDS = 30  # for a GCS to hear that this node drains
+DISCONNECT_SECONDS = 10
 SETTLE_SECONDS = 0.5  # a raylet reports ten times a second
 # Ray's own drain, from 2.57 on, loses the last result: see `drain`.
 DRAIN_SECONDS = float(os.environ.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0"))
@@ -78,7 +80,10 @@ def drain() -> None:
     A raylet takes its store for empty until its next report, and ends with the lease of its last
     task, whose result it has just been given. So it is given an object to hold until all leases
     have ended and been reported.
+
+    While Ray connects it lets no other thread run, so that one which waits in vain is ended here.
     """
+    faulthandler.dump_traceback_later(ACCEPT_SECONDS + DISCONNECT_SECONDS, exit=True)
     import ray
     from ray.autoscaler.v2.sdk import get_cluster_resource_state
     from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
@@ -113,6 +118,7 @@ def drain() -> None:
     # The other reason, IDLE_TERMINATION, is refused while tasks run, and meanwhile new ones arrive.
     deadline = int(1000 * (time.time() + DRAIN_SECONDS))
     gcs.drain_node(node, DRAIN_NODE_REASON_PREEMPTION, "The pod ends.", deadline)
+    faulthandler.cancel_dump_traceback_later()
     drains.set()
     since = time.monotonic()
     while time.monotonic() < since + SETTLE_SECONDS:
@@ -120,7 +126,9 @@ def drain() -> None:
         if uses() - store:
             since = time.monotonic()
     del held
+    faulthandler.dump_traceback_later(DISCONNECT_SECONDS, exit=True)
     ray.shutdown()
+    faulthandler.cancel_dump_traceback_later()
 
 
 def drained(handler: Any) -> Any:
@@ -164,6 +172,9 @@ def start_program() -> subprocess.Popen[bytes] | None:
 
 sys.path[:] = filter(None, sys.path)  # not the working directory, where users' modules may lie
 STARTED.unlink(missing_ok=True)
+if DRAIN_SECONDS:
+    # A raylet has its first driver, which is `drain`, wait for workers that may not find the GCS.
+    os.environ["RAY_prestart_worker_first_driver"] = "0"
 if "RAY_USE_TLS" in os.environ:
     # Now and then what gRPC does around a fork aborts a server of a Ray client that speaks TLS.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
