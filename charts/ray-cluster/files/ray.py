@@ -7,7 +7,7 @@ Nothing ends a container's first process that has not said how. Ray says so when
 loaded, and hears no signal while it looks for a GCS that may be gone for good: such a pod would
 stay for its whole grace period. Once it has started, Ray drains on SIGTERM by itself. But it waits
 for ever if SIGTERM comes while it ends its processes because one of them, such as a GCS without its
-Redis, has ended: it does the same in the signal's handler, for which it needs the lock it holds.
+storage, has ended: it does the same in the signal's handler, for which it needs the lock it holds.
 """
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
