@@ -155,14 +155,6 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "tls.headNames is set, but tls.enabled is false",
     ),
     (
-        "hook in the drain's place",
-        {
-            "image": {"tag": "2.56.1"},
-            **worker(lifecycle={"preStop": {"sleep": {"seconds": 1}}}),
-        },
-        "workerGroups.default.lifecycle.preStop takes the place in which Ray 2.56.1 drains",
-    ),
-    (
         "two ports are the same",
         {"ports": {"metrics": 8265}},
         "ports.metrics and ports.dashboard are both 8265: give each a port of its own",
