@@ -6,7 +6,7 @@ has ended well. Meanwhile Ray is loaded, which takes a second or two.
 Nothing ends a container's first process that has not said how. Ray says so when all of it is
 loaded, and hears no signal while it looks for a GCS that may be gone for good: such a pod would
 stay for its whole grace period. It would wait for ever as well if SIGTERM came while it ends its
-processes because one of them, such as a GCS without its Redis, has ended: its handler does the
+processes because one of them, such as a GCS without its storage, has ended: its handler does the
 same, and needs the lock that it holds.
 """
 
