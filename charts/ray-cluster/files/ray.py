@@ -174,7 +174,7 @@ sys.path[:] = filter(None, sys.path)  # not the working directory, where users' 
 STARTED.unlink(missing_ok=True)
 if DRAIN_SECONDS:
     # A raylet has its first driver, which is `drain`, wait for workers that may not find the GCS.
-    os.environ["RAY_prestart_worker_first_driver"] = "0"
+    os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112
 if "RAY_USE_TLS" in os.environ:
     # Now and then what gRPC does around a fork aborts a server of a Ray client that speaks TLS.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
