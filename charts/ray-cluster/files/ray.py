@@ -26,7 +26,8 @@ from typing import Any
 STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # noqa: S108
 START_SECONDS = 10
 END_SECONDS = 20  # Ray has some seven processes and gives each of them two seconds
-ANSWER_SECONDS = 5  # of the head
+ANSWER_SECONDS = 5
+HEAD_SECONDS = 45  # until a new head answers
 # Ray's own drain, from 2.57 on, may lose the result of the last task.
 DRAIN_SECONDS = float(os.environ.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0"))
 os.environ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
@@ -93,13 +94,17 @@ def start_drain(program: str, seconds: float) -> subprocess.Popen[bytes] | None:
 def drain(program: str) -> None:
     """Drain this node, for as long as it may take and its raylet runs.
 
-    The head may go as well, with the machine that both are on, and a new one come.
+    The head may go as well, with the machine that both are on, and a new one come; or none.
     """
-    end = time.monotonic() + DRAIN_SECONDS
+    began = answered = time.monotonic()
     drainer = None
-    while raylet_runs() and (left := end - time.monotonic()) > 0:
+    while raylet_runs() and (now := time.monotonic()) < began + DRAIN_SECONDS:
         if not drainer or drainer.poll():
-            drainer = start_drain(program, left)
+            drainer = start_drain(program, began + DRAIN_SECONDS - now)
+            if drainer:
+                answered = now
+            elif now > answered + HEAD_SECONDS:
+                return
         time.sleep(0.2)
 
 
