@@ -184,13 +184,6 @@ def _told(image: Mapping[str, Any]) -> str:
     return found[1] if found else ""
 
 
-def _ray_version(cluster: Mapping[str, Any]) -> tuple[int, ...]:
-    """Ray's version; very new where nothing tells."""
-    image = image_of(_container(cluster["headGroupSpec"])["image"])
-    found = re.match(r"(\d+)\.(\d+)", _told(image) or str(cluster.get("rayVersion") or ""))
-    return tuple(map(int, found.groups())) if found else (999,)
-
-
 def _container(group: Mapping[str, Any]) -> Mapping[str, Any]:
     """The Ray container: with KubeRay it is the first one."""
     first: Mapping[str, Any] = group["template"]["spec"]["containers"][0]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_users_hook_replaces_the_heads() -> None:
 def start_ray(folder: Path, program: str, *before: str, drain: str = "") -> subprocess.Popen[str]:
     """Run the lines that start Ray, with a Ray that is this program; `before` comes before it.
 
-    Its node has half a minute to drain, by the program `drain`, or none.
+    Its node has a minute to drain, by the program `drain`, or none.
     """
     scripts = folder / "ray" / "scripts"
     scripts.mkdir(parents=True)
@@ -82,7 +83,7 @@ def start_ray(folder: Path, program: str, *before: str, drain: str = "") -> subp
         env={
             **os.environ,
             "PYTHONPATH": str(folder),
-            DRAIN_TIMEOUT: "30" if drain else "0",
+            DRAIN_TIMEOUT: "60" if drain else "0",
         },
         stdout=subprocess.PIPE,
         text=True,
@@ -179,11 +180,11 @@ def test_node_that_has_started_is_left_to_ray_until_its_raylet_has_ended(
         assert process.wait(timeout=30) == status
 
 
-# A GCS that does not answer at first.
+# A GCS that does not answer for so many times.
 GCS = """
 import types
 from ray.exceptions import RpcError
-failures = [RpcError()]
+failures = [RpcError()] * FAILURES
 def get_all_node_info(timeout):
     if failures: raise failures.pop()
     node = types.SimpleNamespace(ALIVE=0, state=0, node_manager_address="10.0.0.1")
@@ -194,6 +195,14 @@ def internal_kv_get_gcs_client():
 """
 
 
+def drains_by_gcs(folder: Path, failures: int) -> str:
+    """The Ray of `drains`, with a GCS that does not answer for so many times."""
+    (folder / "ray/experimental").mkdir(parents=True)
+    (folder / "ray/experimental/internal_kv.py").write_text(GCS.replace("FAILURES", str(failures)))
+    (folder / "ray/exceptions.py").write_text("class RpcError(Exception): pass")
+    return drains(folder)
+
+
 def test_node_drains_by_its_program_until_that_succeeds(tmp_path: Path) -> None:
     program = f"""
 import pathlib, sys
@@ -202,17 +211,25 @@ try: pathlib.Path("{tmp_path}/once").touch(exist_ok=False)
 except FileExistsError: pass
 else: sys.exit("the head has gone meanwhile")
 """
-    ray = drains(tmp_path)
-    (tmp_path / "ray/experimental").mkdir(parents=True)
-    (tmp_path / "ray/experimental/internal_kv.py").write_text(GCS)
-    (tmp_path / "ray/exceptions.py").write_text("class RpcError(Exception): pass")
-    with start_ray(tmp_path, ray, drain=program) as process:
+    with start_ray(tmp_path, drains_by_gcs(tmp_path, 1), drain=program) as process:
         assert process.stdout is not None
         raylet = int(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
         assert [process.stdout.readline() for _ in range(2)] == ["10.0.0.1:6380\n"] * 2
         os.kill(raylet, signal.SIGKILL)
         assert process.stdout.readline() == "drains\n"  # Ray itself, when its raylet has ended
+        assert process.wait(timeout=30) == 1
+
+
+def test_node_without_a_head_is_left_to_ray_after_a_while(tmp_path: Path) -> None:
+    with start_ray(tmp_path, drains_by_gcs(tmp_path, 1000), drain="raise SystemExit") as process:
+        assert process.stdout is not None
+        raylet = int(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        heard, _, _ = select.select([process.stdout], [], [], 20)
+        os.kill(raylet, signal.SIGKILL)  # or nobody would end it
+        assert heard, "the whole drain time passes, with nobody to drain for"
+        assert process.stdout.readline() == "drains\n"  # Ray itself, whose raylet still ran
         assert process.wait(timeout=30) == 1
 
 

@@ -49,8 +49,8 @@ sleep:
 
 {{/*
 A worker gets its drain time and 60 s more: until the head has heard of the drain, until Ray has stopped its processes after it,
-and for a preStop hook of the user before it. Ray Serve's pause comes before the drain as well. When the
-grace period is over, Kubernetes kills. The head has 10 s more than the last of its workers.
+and for a preStop hook of the user before it. Ray Serve's pause comes before the drain as well. When the grace period is over,
+Kubernetes kills. The head has 10 s more than the last of its workers.
 */}}
 {{- define "ray-cluster.terminationGracePeriodSeconds" -}}
 {{- $seconds := add (dig "drain" "timeoutSeconds" 0 .values) (include "ray-cluster.servePause" .) 60 -}}
