@@ -20,7 +20,7 @@ from harness.console import Work
 from harness.errors import UserError
 from harness.paths import CACHE, PACKAGE, STATE
 from harness.process import CommandError, run
-from harness.scratch import publish, scratch
+from harness.scratch import publish, remove_leftovers, scratch
 
 MODULES = PACKAGE / "go"
 _WORKSPACE = MODULES / "go.work"
@@ -209,6 +209,7 @@ def build(module: str) -> Path:
     """
     folder = _folder(module)
     if folder.exists():
+        remove_leftovers(folder.parent)  # of a build that was killed when all but this was done
         return folder
     ldflags = " ".join(["-s -w", *(f"-X {stamp}" for stamp in _stamps(module))])
     with scratch(folder.parent) as temporary:

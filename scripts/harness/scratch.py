@@ -19,7 +19,7 @@ def scratch(parent: Path) -> Iterator[Path]:
     It lies beside its destination, so that the move happens in one step.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(parent)
+    remove_leftovers(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
     try:
         yield folder
@@ -36,7 +36,8 @@ def publish(finished: Path, target: Path) -> None:
             raise
 
 
-def _remove_leftovers(parent: Path) -> None:
+def remove_leftovers(parent: Path) -> None:
+    """Remove the unfinished work of processes that are gone."""
     for folder in parent.glob(f"{_PREFIX}*"):
         owner = re.match(rf"{_PREFIX}(\d+)-", folder.name)
         if owner and not Path(f"/proc/{owner[1]}").exists():

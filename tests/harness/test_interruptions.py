@@ -58,6 +58,18 @@ def test_killed_build_is_done_by_the_next_run(
     assert [path.name for path in (tmp_path / "go").iterdir()] == [program.parent.name]
 
 
+def test_build_that_is_killed_when_it_is_done_leaves_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gobuild, "CACHE", tmp_path)
+    program = gobuild.build("pause")
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    (tmp_path / "go" / f"unfinished-{gone.pid}-x").mkdir()
+    assert gobuild.build("pause") == program
+    assert list((tmp_path / "go").iterdir()) == [program]
+
+
 def test_unfinished_work_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     with scratch(tmp_path) as mine, scratch(tmp_path) as also_mine:
         assert mine.exists()
