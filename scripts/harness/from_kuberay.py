@@ -884,6 +884,7 @@ ENV = {
         _env_text("gcsFaultTolerance.mode"), "gcsFaultTolerance.mode", ""
     ),
     "RAY_gcs_storage_path": _own("the chart's claim has its own place"),
+    "RAY_prestart_worker_first_driver": _own("it is in the way of a drain"),
     "RAY_AUTH_MODE": _changed(_env_auth_mode, "auth.token.enabled", ""),
     "RAY_AUTH_TOKEN": _changed(_env_auth_token, "auth.token.existingSecret", ""),
     "RAY_AUTH_TOKEN_PATH": _left("a token lies in a Secret here", "See auth.token"),

@@ -284,6 +284,7 @@ RAY_external_storage_namespace: gcsFaultTolerance.redis.storageNamespace
 RAY_gcs_rpc_server_reconnect_timeout_s: gcsFaultTolerance.workerReconnectTimeoutSeconds
 RAY_gcs_storage: gcsFaultTolerance.mode
 RAY_gcs_storage_path: ""
+RAY_prestart_worker_first_driver: ""
 {{- range $key, $name := include "ray-cluster.ray.historyEnv" . | fromYaml }}
 {{ $name }}: head.history.{{ $key }}
 {{- end }}
