@@ -53,19 +53,24 @@ def write_generated() -> None:
 
 def _generated() -> Iterator[tuple[Path, str]]:
     """The generated files, and what has to be in them."""
-    yield (
-        CHART / "README.md",
-        run_command(
-            [
-                tool("helm-docs"),
-                f"--chart-search-root={CHART}",
-                "--sort-values-order=file",
-                "--dry-run",
-            ]
-        ),
-    )
+    yield CHART / "README.md", _helm_docs("README.md.gotmpl")
+    # Not in the chart: Helm keeps all of a chart in each release's Secret.
+    yield ROOT / "docs" / "values.md", _helm_docs("../../docs/values.md.gotmpl")
     migration = ROOT / "docs" / "migration.md"
     yield migration, from_kuberay.documented(migration.read_text())
+
+
+def _helm_docs(template: str) -> str:
+    """What helm-docs makes of a template, whose path is seen from the chart."""
+    return run_command(
+        [
+            tool("helm-docs"),
+            f"--chart-search-root={CHART}",
+            f"--template-files={template}",
+            "--sort-values-order=file",
+            "--dry-run",
+        ]
+    )
 
 
 def _check_generated() -> None:
