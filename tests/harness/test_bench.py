@@ -42,6 +42,31 @@ def test_readme_has_both_sides_in_one_row(result: dict[str, Any]) -> None:
     assert "| defaults | 3 | 0.200 | 0.100 to 0.400 | 4.000 | 4.000 to 4.000 | 0.05 |" in text
 
 
+def both(ours: dict[str, list[float]], theirs: dict[str, list[float]], **more: Any) -> str:
+    """The README of a benchmark with two sides."""
+    sides = {"ours": {"samples": ours}, "kuberay": {"samples": theirs}}
+    about = {"commit": "0", "machine": {"cpus": 2, "cpu": "", "load": 0}, "versions": {}}
+    return bench.readme({"a": {"unit": "s", "goal": {}, **about, **sides, **more}})
+
+
+@pytest.mark.parametrize(("theirs", "mark"), [(10.0, "✓"), (9.0, "✗")])
+def test_goal_beside_kuberay_is_held_against_its_median(theirs: float, mark: str) -> None:
+    text = both({"task": [6.0]}, {"task": [theirs]}, goal={"task": {"ratio": 0.6}})
+    assert f"| 0.6 of KubeRay {mark} |" in text
+
+
+def test_case_of_one_side_alone_is_a_row_as_well() -> None:
+    text = both({"a": [1.0]}, {"b": [2.0]})
+    assert "| a | 1 | 1.000 | 1.000 to 1.000 | - | - |  |  |" in text
+    assert "| b | 1 | - | - | 2.000 | 2.000 to 2.000 |  |  |" in text
+
+
+def test_numbers_that_are_no_seconds_are_written_without_needless_decimals() -> None:
+    text = both({"bytes": [51234.0], "rate": [3.25]}, {"bytes": [2.0], "rate": [4.0]}, unit="")
+    assert "| bytes | 1 | 51,234 | 51,234 to 51,234 | 2 |" in text
+    assert "| rate | 1 | 3.2 |" in text
+
+
 def test_readme_tells_machine_commit_and_versions(result: dict[str, Any]) -> None:
     text = bench.readme({"render": result})
     assert "Commit `0123456789`, Helm v4.0.0, on 2 CPUs (Some CPU)" in text
