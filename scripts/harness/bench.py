@@ -20,11 +20,13 @@ from harness import (
     failover,
     footprint,
     kuberay,
+    kwok,
     rendering,
     report,
     scale_in,
     scale_out,
     start,
+    tenants,
 )
 from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
@@ -45,7 +47,7 @@ class Benchmark:
     what: str
     rounds: int
     measure: Callable[[argparse.Namespace, int], dict[str, Result]]
-    needs_cluster: bool = True
+    options: tuple[Callable[[argparse.ArgumentParser], None], ...] = (add_cluster_options,)
 
 
 def run() -> None:
@@ -57,11 +59,12 @@ def run() -> None:
         one.add_argument(
             "--rounds", type=int, default=benchmark.rounds, help="default: %(default)s"
         )
-        if benchmark.needs_cluster:
-            add_cluster_options(one)
+        for add in benchmark.options:
+            add(one)
     everything = names.add_parser("all", help="all of them, one after another")
     everything.add_argument("--rounds", type=int, help="default: each benchmark's own")
-    add_cluster_options(everything)
+    for add in dict.fromkeys(add for one in BENCHMARKS.values() for add in one.options):
+        add(everything)
     arguments = parser.parse_args()
     wanted = BENCHMARKS if arguments.benchmark == "all" else [arguments.benchmark]
     for name in wanted:
@@ -154,6 +157,24 @@ def _footprint(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
     return {"footprint": _result(_versions_of_both(cluster), {}, *both) | {"unit": ""}}
 
 
+# --- tenants ----------------------------------------------------------------------------------
+
+
+def _tenants(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+    kwok.build()
+    kuberay.build()
+    cluster = _cluster(arguments)
+    versions = _versions_of_both(cluster) | {"KWOK": kwok.version()}
+    ratio = {tenants.case(count): {"ratio": tenants.GOAL_RATIO} for count in arguments.tenants}
+    results = {}
+    for case, (ours, theirs) in tenants.measure(cluster, rounds, arguments.tenants).items():
+        goal = ratio if case == "tenants_equal" else {}
+        results[case] = _result(versions, goal, ours.samples, theirs.samples)
+        for side, outcome in (("ours", ours), ("kuberay", theirs)):
+            results[case][side]["figures"] = outcome.figures
+    return results
+
+
 # --- clusters ---------------------------------------------------------------------------------
 
 
@@ -184,7 +205,13 @@ BENCHMARKS = {
         "how long a cluster takes no work when its head dies, KubeRay's beside ours", 5, _failover
     ),
     "footprint": Benchmark("what idle tenants cost beside their Ray pods", 3, _footprint),
-    "render": Benchmark("how long `helm template` takes", 21, _render, needs_cluster=False),
+    "tenants": Benchmark(
+        "how long many tenants take until all are ready",
+        5,
+        _tenants,
+        (add_cluster_options, tenants.add_options),
+    ),
+    "render": Benchmark("how long `helm template` takes", 21, _render, options=()),
 }
 
 
@@ -196,6 +223,8 @@ _TITLES = {
     "scale_out_memory": "Scale-out on memory",
     "scale_in": "Scale-in: a worker has to go",
     "footprint": "Footprint of an idle tenant",
+    "tenants_default": "Many tenants, with Kubernetes' own limit of requests",
+    "tenants_equal": "Many tenants, with the same limit of requests on both sides",
     "failover": "Failover on Redis: the head's pod is deleted",
     "failover_container": "Failover on Redis: the head's container is killed",
     "failover_rocksdb": "Failover on RocksDB: the head's pod is deleted",
@@ -207,6 +236,7 @@ _REMARKS: dict[str, Callable[[Result], str]] = {
     "scale_out_memory": _scale_out_remark,
     "scale_in": scale_in.remark,
     "footprint": footprint.remark,
+    **dict.fromkeys(tenants.LIMITS, tenants.remark),
     **dict.fromkeys(failover.CASES, failover.remark),
 }
 
@@ -281,6 +311,8 @@ def _section(name: str, result: Result) -> str:
         "",
         *_table(result),
     ]
+    if figures := [*_figures_table(result)]:
+        lines += ["", *figures]
     if name in _REMARKS:
         lines += ["", _wrapped(_REMARKS[name](result))]
     return "\n".join(lines) + "\n"
@@ -304,6 +336,18 @@ def _table(result: Result) -> Iterator[str]:
             cells += [*_figures(other, unit), "" if ratio is None else f"{ratio:.2f}"]
         cells.append(_goal(result["goal"].get(case), mine, ratio))
         yield f"| {' | '.join(cells)} |"
+
+
+def _figures_table(result: Result) -> Iterator[str]:
+    """What was counted once beside the samples, if anything was."""
+    ours, theirs = ((result.get(side) or {}).get("figures", {}) for side in ("ours", "kuberay"))
+    if not ours:
+        return
+    yield "| counted in the last round | ours | KubeRay |"
+    yield "|---|---:|---:|"
+    for figure in ours | theirs:
+        cells = (_number(side[figure], "") if figure in side else "-" for side in (ours, theirs))
+        yield f"| {figure} | {' | '.join(cells)} |"
 
 
 def _ratio(ours: list[float] | None, theirs: list[float] | None) -> float | None:

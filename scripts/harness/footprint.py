@@ -84,8 +84,8 @@ def _requests(cluster: Cluster, what: str) -> dict[str, float]:
         asked = api_server.requests(cluster) - before
         minutes = (time.monotonic() - began) / 60
     return {
-        "reads per minute": asked.reads / minutes,
-        "writes per minute": asked.writes / minutes,
+        "reads per minute": asked.reads.total() / minutes,
+        "writes per minute": asked.writes.total() / minutes,
     }
 
 

@@ -67,6 +67,16 @@ def template(
     return objects
 
 
+def objects(values: Object, *, release: str = "ray", namespace: str = "ray") -> list[Object]:
+    """The objects of an install with `values`, its hooks aside; rendered fast, and not checked.
+
+    Raises TemplateError.
+    """
+    return list(
+        manifest.load_all(_run("helm", "template", values, release, namespace, "--no-hooks"))
+    )
+
+
 def dry_run(
     values: Object | None = None, *, release: str = "ray", namespace: str = "ray"
 ) -> Object:

@@ -1,5 +1,7 @@
 """What a tenant's share of a cluster is counted by."""
 
+from collections import Counter
+
 from harness import api_server, etcd
 
 METRICS = """
@@ -15,12 +17,18 @@ apiserver_request_duration_seconds_count{verb="GET"} 1000
 
 
 def test_requests_that_write_are_told_from_those_that_read() -> None:
-    assert api_server.parse(METRICS) == api_server.Requests(reads=7, writes=15)
+    found = api_server.parse(METRICS)
+    assert found.reads == {"pods": 7}
+    assert found.writes == {"pods": 5, "leases": 10}
 
 
 def test_requests_of_a_while_are_a_difference() -> None:
-    later, earlier = api_server.Requests(9, 5), api_server.Requests(4, 2)
-    assert later - earlier == api_server.Requests(5, 3)
+    later, earlier = (
+        api_server.Requests(Counter(pods=reads), Counter(pods=writes))
+        for reads, writes in ((9, 5), (4, 2))
+    )
+    asked = later - earlier
+    assert (asked.reads.total(), asked.writes.total()) == (5, 3)
 
 
 def test_namespace_owns_what_is_in_it_and_itself_but_no_events() -> None:
