@@ -38,6 +38,8 @@ from harness.up import chosen_cluster, ray_version
 Result = dict[str, Any]
 
 FOLDER = ROOT / "docs" / "benchmarks"
+_PLOT = "side-by-side.svg"
+_WHOLE = ("total", "task")  # cases that hold all others of their benchmark
 
 
 @dataclass(frozen=True)
@@ -278,6 +280,8 @@ def write(benchmark: str, result: Result, folder: Path = FOLDER) -> None:
     results = dict(sorted({**read(folder), benchmark: result}.items()))
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "README.md").write_text(readme(results))
+    if _compared(results):
+        plot(results, folder / _PLOT)
 
 
 def read(folder: Path = FOLDER) -> dict[str, Result]:
@@ -295,8 +299,49 @@ def readme(results: dict[str, Result]) -> str:
         "the 90th percentile."
     )
     parts = [f"# Benchmarks\n\n{_wrapped(intro)}\n"]
+    if _compared(results):
+        parts.append(f"![Ours and KubeRay's medians, and every single run]({_PLOT})\n")
     parts += [_section(name, results[name]) for name in results]
     return "\n".join(parts)
+
+
+def _compared(results: dict[str, Result]) -> dict[str, list[str]]:
+    """The cases worth a picture of each result that has seconds of both sides, by its name."""
+    chosen = {}
+    for name, result in results.items():
+        if result["unit"] != "s" or not result.get("kuberay"):
+            continue
+        cases = [case for case in result["ours"]["samples"] if case in result["kuberay"]["samples"]]
+        whole = [case for case in cases if case in _WHOLE]
+        chosen[name] = whole or cases
+    return chosen
+
+
+def plot(results: dict[str, Result], file: Path) -> None:
+    """Draw the medians of both sides, and every single run."""
+    from matplotlib.figure import Figure  # takes half a second, which no other command needs
+
+    compared = _compared(results)
+    rows = sum(map(len, compared.values()))
+    figure = Figure(figsize=(8, 1 + 0.6 * rows + 0.5 * len(compared)), layout="constrained")
+    heights = [len(cases) for cases in compared.values()]
+    every = figure.subplots(len(compared), squeeze=False, height_ratios=heights).flat
+    for axes, (name, cases) in zip(every, compared.items(), strict=True):
+        for side, colour, shift in (("ours", "tab:blue", -0.2), ("kuberay", "tab:orange", 0.2)):
+            samples = [results[name][side]["samples"][case] for case in cases]
+            places = [number + shift for number in range(len(cases))]
+            medians = [statistics.median(one) for one in samples]
+            label = {"ours": "ours", "kuberay": "KubeRay"}[side]
+            axes.barh(places, medians, height=0.36, color=colour, alpha=0.6, label=label)
+            for place, one in zip(places, samples, strict=True):
+                axes.plot(one, [place] * len(one), ".", color="black", markersize=3)
+        axes.set_yticks(range(len(cases)), cases)
+        axes.invert_yaxis()
+        axes.set_title(_TITLES.get(name, name).replace("`", ""), loc="left", fontsize="medium")
+        axes.set_xlabel("seconds")
+        axes.set_xlim(left=0)
+    figure.axes[0].legend(fontsize="small")
+    figure.savefig(file, metadata={"Date": None})  # equal results make equal files
 
 
 def _section(name: str, result: Result) -> str:
