@@ -156,6 +156,7 @@ def remark(result: dict[str, Any]) -> str:
         f"second), {median['gcs']:.1f} s later the GCS listens (of a deleted pod the old head "
         f"leaves meanwhile), Ray's dashboard takes {median['dashboard']:.1f} s more, and "
         f"{job:.1f} s are the job's own: two Pythons that import Ray, and a worker process. The "
-        "last two are Ray's, whoever starts it: the floor. A driver that runs on a worker goes on "
-        "meanwhile."
+        "last two are Ray's, whoever starts it: the floor. What a user can change: more CPU for "
+        "the head, of which a start takes as much as there is, and drivers that run on workers, "
+        "which go on meanwhile."
     )

@@ -65,5 +65,8 @@ def remark(result: dict[str, Any]) -> str:
         f"50 groups take {fifty / one:.1f} times as long as one. A further group costs "
         f"{(ten - one) / 9 * 1000:.1f} ms between 1 and 10 groups, and "
         f"{(fifty - ten) / 40 * 1000:.1f} ms between 10 and 50: growth is linear where the two "
-        "are the same."
+        f"are the same. The floor is Helm's own: it starts, reads the chart and checks the values "
+        f"against their schema in about {statistics.median(samples['defaults']):.2f} s. A user can "
+        "put tenants into releases of their own, which are rendered one by one, rather than more "
+        "groups into one."
     )
