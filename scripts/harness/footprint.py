@@ -6,6 +6,7 @@ tenants together, KubeRay's operator, is counted once.
 """
 
 import json
+import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ def _beside(cluster: Cluster, namespace: str) -> float:
 def _resident(process: int) -> int:
     """Bytes of memory that a process of this machine holds."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * 4096
+    return pages * resource.getpagesize()
 
 
 def _definitions(keys: dict[str, int]) -> Iterator[int]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import yaml
@@ -189,8 +190,7 @@ def _placed(obj: Object, namespace: str) -> Object:
 
 def _create(api: client.ApiClient, tenant: list[Object]) -> None:
     for obj in tenant:
-        url = f"{api.configuration.host}{path(obj)}"
-        api.request("POST", url, headers={"Content-Type": "application/json"}, body=obj)
+        call(api, "POST", path(obj), obj)
 
 
 def path(obj: Object) -> str:
@@ -211,7 +211,7 @@ def _wait_until_ready(api: client.ApiClient, side: Side, count: int) -> None:
             raise UserError(f"{ready} of {wanted} pods of {side.name} are ready.")
         time.sleep(_POLL_SECONDS)
         # From the API server's memory: this looks often, and must not be what is measured.
-        pods = _get(api, f"/api/v1/pods?resourceVersion=0&labelSelector={_selector(side)}")
+        pods = call(api, "GET", f"/api/v1/pods?resourceVersion=0&labelSelector={_selector(side)}")
         ready = sum(map(_is_ready, pods["items"]))
 
 
@@ -226,16 +226,23 @@ def _is_ready(pod: Object) -> bool:
 
 def _wait_until_gone(api: client.ApiClient, count: int) -> None:
     deadline = time.monotonic() + sides.TIMEOUT_SECONDS + count * _SECONDS_PER_TENANT
-    while left := _get(api, f"/api/v1/namespaces?labelSelector={_LABEL}")["items"]:
+    while left := call(api, "GET", f"/api/v1/namespaces?labelSelector={_LABEL}")["items"]:
         if time.monotonic() > deadline:
             raise UserError(f"{len(left)} namespaces are still there.")
         time.sleep(_POLL_SECONDS)
 
 
-def _get(api: client.ApiClient, where: str) -> Object:
-    """An answer of the API as it is: thousands of pods as Python objects would take seconds."""
-    answer = api.request("GET", f"{api.configuration.host}{where}", _preload_content=False)
-    found: Object = json.loads(answer.data)
+def call(api: client.ApiClient, method: str, where: str, body: Object | None = None) -> Object:
+    """The API's answer as it is: thousands of pods as Python's objects would take seconds.
+
+    Raises UserError if it refuses.
+    """
+    headers = {"Content-Type": "application/json"}
+    answer = api.call_api(method, f"{api.configuration.host}{where}", headers, body)
+    text = answer.read()
+    if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise UserError(f"{method} {where}: {answer.status} {text.decode(errors='replace')}")
+    found: Object = json.loads(text)
     return found
 
 

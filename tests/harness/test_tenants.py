@@ -1,10 +1,15 @@
 """Many tenants beside each other, as they are sent to the API."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from harness import kwok, sides, tenants
+from harness.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,37 @@ def test_pods_go_to_no_real_node() -> None:
     (theirs,) = (o for o in tenants.tenant(sides.KUBERAY, "a") if o["kind"] == "RayCluster")
     groups = [theirs["spec"]["headGroupSpec"], *theirs["spec"]["workerGroupSpecs"]]
     assert places([group["template"]["spec"] for group in groups]) == wanted
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was sent, and takes nothing at /refused."""
+
+    def do_POST(self) -> None:
+        """Answer a request."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(409 if self.path == "/refused" else 201)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[client.ApiClient]:
+    """A client of a server that echoes."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        yield client.ApiClient(client.Configuration(host=host))
+        server.shutdown()
+
+
+def test_object_is_sent_as_it_is(api: client.ApiClient) -> None:
+    assert tenants.call(api, "POST", "/taken", {"a": [1, "b"]}) == {"a": [1, "b"]}
+
+
+def test_refused_object_is_an_error_that_says_why(api: client.ApiClient) -> None:
+    with pytest.raises(UserError, match=r'409 .*"why"'):
+        tenants.call(api, "POST", "/refused", {"message": "why"})
