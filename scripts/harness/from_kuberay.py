@@ -678,18 +678,6 @@ _PORTS = {
 }  # fmt: skip
 
 
-def _lifecycle(part: _Part, path: str, value: Any) -> None:
-    value = dict(value)
-    if part.group and "preStop" in value and _ray_version(part.cluster) < (2, 57):
-        del value["preStop"]
-        part.left(
-            f"{path}.preStop", "before Ray 2.57 the chart drains workers in that hook",
-            "To keep yours set NODE.lifecycle.preStop and NODE.drain.timeoutSeconds: 0",
-        )  # fmt: skip
-    if value:
-        part.put("NODE.lifecycle", value)
-
-
 _ALREADY = "the chart sets it itself"
 _RUNTIME = "what the cluster writes"
 
@@ -1023,9 +1011,7 @@ CONTAINER = {
         _ports, "ports, serve.enabled, NODE.extraPorts",
         "Ray's own by their names; one called `serve` switches Ray Serve's Service on",
     ),
-    "lifecycle": _changed(
-        _lifecycle, "NODE.lifecycle", "without a worker's `preStop` before Ray 2.57"
-    ),
+    "lifecycle": _same("NODE.lifecycle"),
     **{
         name: _same(f"NODE.{name}", "over the chart's, which has what it leaves out")
         for name in ("startupProbe", "livenessProbe", "readinessProbe")

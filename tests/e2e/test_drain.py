@@ -24,7 +24,7 @@ from .release import (
 )
 
 SLEEPERS = JOBS / "sleepers.py"
-TASKS = 40
+TASKS = 50  # in four scenarios
 CPUS = 5  # of each worker
 # An autoscaler with a target that is never reached follows its lower limit.
 UNREACHABLE = {
@@ -84,7 +84,7 @@ def roll(release: Release) -> None:
 def test_no_task_is_lost(
     install: Callable[..., Release], send_away: Callable[[Release], None], number: int
 ) -> None:
-    """All of 40 tasks that may not be retried succeed; workers leave long before their time."""
+    """All of 50 tasks that may not be retried succeed; workers leave long before their time."""
     lose_no_task(install(pair()), send_away, number)
 
 

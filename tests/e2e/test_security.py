@@ -115,7 +115,7 @@ def files_with_the_token(release: Release, pod: str, paths: str) -> list[str]:
 @pytest.mark.scenario("security.token-rotation")
 @pytest.mark.parametrize("program", ["helm", "helm3"])
 def test_token_is_kept_until_it_is_rotated(install: Callable[..., Release], program: str) -> None:
-    """An upgrade restarts nothing; a new token, as the README says, lets the old one in no more."""
+    """An upgrade restarts nothing; a new token, as is documented, lets the old one in no more."""
     values = small(autoscaling={"enabled": False})
     release = install(values, program=program)
     release.wait_for_workers()

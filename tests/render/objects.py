@@ -10,6 +10,8 @@ from harness.paths import CHART
 
 Object = dict[str, Any]
 
+DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+
 
 def find(objects: list[Object], kind: str, name: str) -> Object:
     """The one object of this kind and name; fails with what there is instead."""

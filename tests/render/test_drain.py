@@ -13,7 +13,7 @@ import pytest
 from harness.helm import template
 from harness.paths import CHART
 
-from .objects import Object, container, env, head, pod, worker
+from .objects import DRAIN_TIMEOUT, Object, container, env, head, pod, worker
 
 
 def pre_stop(deployment: Object) -> Any:
@@ -23,7 +23,7 @@ def pre_stop(deployment: Object) -> Any:
 
 def test_drain_time_reaches_ray_and_fits_into_the_grace_period() -> None:
     deployment = worker(template({"worker": {"drain": {"timeoutSeconds": 600}}}))
-    assert env(deployment)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "600"
+    assert env(deployment)[DRAIN_TIMEOUT] == "600"
     assert pod(deployment)["terminationGracePeriodSeconds"] == 660
 
 
@@ -65,8 +65,11 @@ def test_users_hook_replaces_the_heads() -> None:
     assert pre_stop(head(template({"head": {"lifecycle": {"preStop": mine}}}))) == mine
 
 
-def start_ray(folder: Path, program: str, *before: str) -> subprocess.Popen[str]:
-    """Run the lines that start Ray, with a Ray that is this program; `before` comes before it."""
+def start_ray(folder: Path, program: str, *before: str, drain: int = 0) -> subprocess.Popen[str]:
+    """Run the lines that start Ray, with a Ray that is this program; `before` comes before it.
+
+    Its node has `drain` seconds to drain, but this Ray knows of no GCS to tell it.
+    """
     scripts = folder / "ray" / "scripts"
     scripts.mkdir(parents=True)
     (scripts / "scripts.py").write_text(program)
@@ -76,7 +79,7 @@ def start_ray(folder: Path, program: str, *before: str) -> subprocess.Popen[str]
     script = re.sub(r"(?m)^([A-Z]+_SECONDS) = \d+", r"\1 = 1", script)
     return subprocess.Popen(
         [sys.executable, "-c", script, *before, "start", "--block"],
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": str(folder), DRAIN_TIMEOUT: str(drain)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -170,6 +173,16 @@ def test_node_that_has_started_is_left_to_ray_until_its_raylet_has_ended(
             process.wait(timeout=4)
         os.kill(raylet, signal.SIGKILL)
         assert process.wait(timeout=30) == status
+
+
+def test_node_that_cannot_drain_is_left_to_ray_at_once(tmp_path: Path) -> None:
+    with start_ray(tmp_path, drains(tmp_path), drain=60) as process:
+        assert process.stdout is not None
+        raylet = int(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "drains\n"
+        os.kill(raylet, signal.SIGKILL)
+        assert process.wait(timeout=30) == 1
 
 
 def test_users_modules_in_the_working_directory_are_not_taken_for_rays(tmp_path: Path) -> None:

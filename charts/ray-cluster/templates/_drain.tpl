@@ -2,14 +2,12 @@
 How a node leaves: the Ray container's hooks, and the time that a pod has to end.
 
   include "ray-cluster.lifecycle" $node                                          hooks, as YAML
-  include "ray-cluster.drainsInHook" $node                                       true, or empty
   include "ray-cluster.terminationGracePeriodSeconds" $node                      seconds
 
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
 
-A worker drains on SIGTERM, by Ray's own means, which _ray.tpl gives the time for; before 2.57 it drains in its preStop hook, and
-SIGTERM, which follows, stops it at once. A head has nothing to drain; but when the release is uninstalled, it goes after its
-workers, whose tasks belong to the drivers on it.
+A worker drains on SIGTERM, by files/ray.py, to which _ray.tpl gives the time for it. A head has nothing to drain; but when the
+release is uninstalled, it goes after its workers, whose tasks belong to the drivers on it.
 */}}
 
 {{/* The user's hooks, and the chart's preStop unless the user has one. */}}
@@ -21,12 +19,6 @@ workers, whose tasks belong to the drivers on it.
 {{- end -}}
 {{- end -}}
 {{- toYaml $lifecycle -}}
-{{- end -}}
-
-{{- define "ray-cluster.drainsInHook" -}}
-{{- if and (eq .component "worker") (dig "drain" "timeoutSeconds" 0 .values | int) (not (include "ray-cluster.ray.has" (dict "ctx" .ctx "feature" "drainOnSigterm"))) -}}
-true
-{{- end -}}
 {{- end -}}
 
 {{/* Kubernetes expands no $(NAME) in a hook. */}}
@@ -42,16 +34,6 @@ exec:
     - {{ include "ray-cluster.headAddress" .ctx | quote }}
     - {{ .ctx.Values.ports.dashboard | quote }}
     - {{ $pause | quote }}
-{{- else if include "ray-cluster.drainsInHook" . -}}
-exec:
-  command:
-    - python
-    - -c
-    - {{ .ctx.Files.Get "files/drain.py" | quote }}
-    - {{ printf "%s:%v" (include "ray-cluster.headAddress" .ctx) .ctx.Values.ports.gcs }}
-    - {{ .ctx.Values.ports.nodeManager | quote }}
-    - {{ $pause | quote }}
-    - {{ int .values.drain.timeoutSeconds | quote }}
 {{- else if $pause -}}
 sleep:
   seconds: {{ $pause }}
@@ -59,8 +41,8 @@ sleep:
 {{- end -}}
 
 {{/*
-A worker gets its drain time and 60 s more: Ray counts only the drain against its timeout, then stops its processes (a few
-seconds), and before all that a preStop hook of the user may run. Ray Serve's pause comes before the drain as well. When the
+A worker gets its drain time and 60 s more: until the head has heard of the drain, until Ray has stopped its processes after it,
+and for a preStop hook of the user before it. Ray Serve's pause comes before the drain as well. When the
 grace period is over, Kubernetes kills. The head has 10 s more than the last of its workers.
 */}}
 {{- define "ray-cluster.terminationGracePeriodSeconds" -}}

@@ -29,7 +29,6 @@ takes a few lines of Python). $(NAME) in an argument is expanded by Kubernetes.
 {{- define "ray-cluster.ray.features" -}}
 agentHealth: 2.53.0
 agentToken: 2.54.0
-drainOnSigterm: 2.57.0
 labelList: 2.45.0
 redisUsername: 2.41.0
 rocksdb: 2.57.0
@@ -214,11 +213,9 @@ worker-port-list: ports.workerMin
   value: {{ include "ray-cluster.bytes" .ctx.Values.logRotation.maxSize | quote }}
 - name: RAY_ROTATION_BACKUP_COUNT
   value: {{ int .ctx.Values.logRotation.backupCount | quote }}
-{{- if include "ray-cluster.ray.has" (dict "ctx" .ctx "feature" "drainOnSigterm") }}
 # On SIGTERM a worker finishes its tasks first. A head has nothing to wait for, and its place should be taken soon.
 - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
   value: {{ dig "drain" "timeoutSeconds" 0 .values | int | quote }}
-{{- end }}
 {{- if .ctx.Values.serve.enabled }}
 # Ray Serve listens on localhost unless told otherwise, and a node is told by whichever driver starts Serve first.
 - name: RAY_SERVE_DEFAULT_HTTP_HOST

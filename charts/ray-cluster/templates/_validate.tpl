@@ -453,9 +453,6 @@ workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with networkPol
 {{- if and (not (kindIs "invalid" $grace)) (le (int $grace) (int .values.drain.timeoutSeconds)) }}
 {{ .path }}.terminationGracePeriodSeconds is {{ $grace }}, but must be greater than {{ .path }}.drain.timeoutSeconds, which is {{ .values.drain.timeoutSeconds }}: Kubernetes would kill a worker that still drains. Remove it, and the chart derives it.
 {{- end }}
-{{- if and (dig "lifecycle" "preStop" "" .values) (include "ray-cluster.drainsInHook" .) }}
-{{ .path }}.lifecycle.preStop takes the place in which Ray {{ include "ray-cluster.ray.version" .ctx }} drains: remove it, write {{ .path }}.drain.timeoutSeconds: 0, or choose an image.tag from {{ get (include "ray-cluster.ray.features" . | fromYaml) "drainOnSigterm" }} on.
-{{- end }}
 {{- end -}}
 
 {{/* Nodes of different versions do not find together. */}}

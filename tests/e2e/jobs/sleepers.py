@@ -1,4 +1,4 @@
-"""Runs tasks that may not be retried: `sleepers.py NUMBER SECONDS`.
+"""Runs tasks with large results that may not be retried: `sleepers.py NUMBER SECONDS`.
 
 Prints JSON: the pods in which tasks were `done`, and the errors of those that were `lost`.
 """
@@ -10,12 +10,14 @@ import time
 
 import ray
 
+LARGE = 2**20  # bytes: what is smaller than 100 KB is not kept in the worker's object store
+
 
 @ray.remote(num_cpus=1, max_retries=0)
-def sleep(seconds: float) -> str:
-    """The name of the pod this task slept in."""
+def sleep(seconds: float) -> tuple[str, bytes]:
+    """The name of the pod this task slept in, and a large result."""
     time.sleep(seconds)
-    return os.environ["POD_NAME"]
+    return os.environ["POD_NAME"], bytes(LARGE)
 
 
 def main(number: str, seconds: str) -> None:
@@ -24,7 +26,9 @@ def main(number: str, seconds: str) -> None:
     done, lost = [], []
     for task in [sleep.remote(float(seconds)) for _ in range(int(number))]:
         try:
-            done.append(ray.get(task))
+            pod, content = ray.get(task)
+            assert len(content) == LARGE
+            done.append(pod)
         except ray.exceptions.RayError as error:
             lost.append(str(error))
     print(json.dumps({"done": done, "lost": lost}), flush=True)
