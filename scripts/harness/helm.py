@@ -72,9 +72,8 @@ def objects(values: Object, *, release: str = "ray", namespace: str = "ray") -> 
 
     Raises TemplateError.
     """
-    return list(
-        manifest.load_all(_run("helm", "template", values, release, namespace, "--no-hooks"))
-    )
+    rendered = _run("helm", "template", _yaml(values), release, namespace, "--no-hooks")
+    return list(manifest.load_all(rendered))
 
 
 def dry_run(
