@@ -27,6 +27,8 @@ TENANTS = 2  # of KubeRay's, whose autoscalers request half a CPU each, a small 
 _SETTLE_SECONDS = 90  # after a start: status updates, events, the first metrics
 _WINDOW_SECONDS = 180
 _MANY = 100
+_REVISIONS = 10  # of a release that Helm keeps unless told otherwise
+_RELEASE = "of it Helm's release, bytes"
 _MIB = 2**20
 
 
@@ -103,9 +105,7 @@ def _tenants_own(
         "their memory, MiB": _beside(cluster, namespace) / _MIB if beside else 0.0,
         "objects": len(own),
         "etcd, bytes": sum(own.values()),
-        "of it Helm's release, bytes": sum(
-            size for key, size in own.items() if "/sh.helm.release." in key
-        ),
+        _RELEASE: sum(size for key, size in own.items() if "/sh.helm.release." in key),
     }
 
 
@@ -163,7 +163,11 @@ def remark(result: dict[str, Any]) -> str:
         "tenants; it runs outside the cluster here, so that it is not among the pods. "
         f"Extrapolated, not measured: for {_MANY} tenants the control plane would hold "
         f"{many(ours):,.0f} MiB (ours) and {many(theirs):,.0f} MiB (KubeRay, without what its "
-        "operator grows by). Where ours goes: every object of a release is stored twice, once as "
-        "itself and once in Helm's release Secret. What a user can change: `revisionHistoryLimit` "
-        "of Helm's releases (`--history-max`), and what is switched off is not stored."
+        f"operator grows by), and Helm's releases, of each of which it keeps {_REVISIONS} "
+        f"revisions, would come to {_MANY * _REVISIONS * ours[_RELEASE] / _MIB:,.0f} MiB of etcd's "
+        "2 GiB. Where ours goes: Helm stores the whole chart with each revision, and pods carry "
+        "the lines of Python that run Ray, as their Deployment and its ReplicaSets do. What a user "
+        "can change: `--history-max` of Helm and `revisionHistoryLimit` of head and workers; what "
+        "is switched off is not stored. The floor is a Deployment, a ReplicaSet and a pod for each "
+        "node."
     )

@@ -89,7 +89,11 @@ def test_results_of_both_sides_are_drawn(tmp_path: Path, result: dict[str, Any])
 
 
 MILESTONES = {name: [float(at)] for at, name in enumerate(start.MILESTONES)}
-FOOTPRINT = {"operator's memory, MiB": [10.0], "their memory, MiB": [5.0]}
+FOOTPRINT = {
+    "operator's memory, MiB": [10.0],
+    "their memory, MiB": [5.0],
+    "of it Helm's release, bytes": [2.0**20],
+}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,7 @@ FOOTPRINT = {"operator's memory, MiB": [10.0], "their memory, MiB": [5.0]}
         ("start", MILESTONES, "there 3.0 s after the GCS"),
         ("scale_in", {"busy, deleted": [60.0]}, "Of 8 tasks that may not be tried again"),
         ("footprint", FOOTPRINT, "would hold 510 MiB"),
+        ("footprint", FOOTPRINT, "would come to 1,000 MiB of etcd's 2 GiB"),
         ("tenants_equal", {"100 tenants": [30.0]}, "A tenant takes 300 ms"),
     ],
 )
