@@ -9,7 +9,7 @@ def is_ready(pod: Any) -> bool:
     return ready and not pod.metadata.deletion_timestamp
 
 
-def is_running(pod: Any) -> bool:
-    """Whether the pod's containers run, init containers aside."""
+def runs_ray(pod: Any) -> bool:
+    """Whether the pod's Ray container runs, whatever is beside it."""
     statuses = pod.status.container_statuses or []
-    return bool(statuses) and all(status.state.running for status in statuses)
+    return any(s.state.running for s in statuses if s.name.startswith("ray-"))

@@ -26,7 +26,7 @@ from harness.cluster import Cluster
 from harness.console import out
 from harness.errors import UserError
 from harness.paths import PACKAGE
-from harness.pods import is_ready, is_running
+from harness.pods import is_ready, runs_ray
 from harness.process import CommandError
 from harness.sides import DASHBOARD_PORT, POLL_SECONDS, TIMEOUT_SECONDS, Look, Samples, Side
 
@@ -88,7 +88,7 @@ def _look_at_pods(look: Look, side: Side, ends: dict[str, float]) -> None:
     now = time.time()
     if heads and workers and all(pod.spec.node_name for pod in (*heads, *workers)):
         ends.setdefault("scheduled", now)
-    if any(is_running(pod) for pod in heads):
+    if any(runs_ray(pod) for pod in heads):
         ends.setdefault("container", now)
     if any(is_ready(pod) for pod in heads):
         ends.setdefault("ready", now)
