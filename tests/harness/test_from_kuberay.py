@@ -281,13 +281,6 @@ NAMED: list[tuple[Values, str]] = [
         "spec.workerGroupSpecs[0].minReplicas",
     ),
     (cluster(None, workers(numOfHosts=2)), "spec.workerGroupSpecs[0].numOfHosts"),
-    (
-        cluster(
-            group({"image": "a:2.50.0"}),
-            workers({"image": "a:2.50.0", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}),
-        ),
-        "spec.workerGroupSpecs[0].template.spec.containers[0].lifecycle.preStop",
-    ),
 ]
 
 

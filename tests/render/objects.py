@@ -82,7 +82,7 @@ def command(deployment: Object) -> list[str]:
     words: list[str] = container(deployment)["command"]
     at = words.index((CHART / "files/ray.py").read_text())
     assert words[at - 2 : at] == ["python", "-c"]
-    return [*words[: at - 2], "ray", *words[at + 1 :]]
+    return [*words[: at - 2], "ray", *words[at + 2 :]]
 
 
 def flags(deployment: Object) -> dict[str, str]:

@@ -65,10 +65,10 @@ def test_users_hook_replaces_the_heads() -> None:
     assert pre_stop(head(template({"head": {"lifecycle": {"preStop": mine}}}))) == mine
 
 
-def start_ray(folder: Path, program: str, *before: str, drain: int = 0) -> subprocess.Popen[str]:
+def start_ray(folder: Path, program: str, *before: str, drain: str = "") -> subprocess.Popen[str]:
     """Run the lines that start Ray, with a Ray that is this program; `before` comes before it.
 
-    Its node has `drain` seconds to drain, but this Ray knows of no GCS to tell it.
+    Its node has half a minute to drain, by the program `drain`, or none.
     """
     scripts = folder / "ray" / "scripts"
     scripts.mkdir(parents=True)
@@ -78,8 +78,12 @@ def start_ray(folder: Path, program: str, *before: str, drain: int = 0) -> subpr
     script = script.replace("/tmp/ray/", f"{folder}/")  # noqa: S108
     script = re.sub(r"(?m)^([A-Z]+_SECONDS) = \d+", r"\1 = 1", script)
     return subprocess.Popen(
-        [sys.executable, "-c", script, *before, "start", "--block"],
-        env={**os.environ, "PYTHONPATH": str(folder), DRAIN_TIMEOUT: str(drain)},
+        [sys.executable, "-c", script, drain, *before, "start", "--block"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(folder),
+            DRAIN_TIMEOUT: "30" if drain else "0",
+        },
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -150,7 +154,7 @@ def main():
         if "--hang" in sys.argv: time.sleep(60)
         raise SystemExit(1)
     signal.signal(signal.SIGTERM, drain)
-    pathlib.Path("{folder}/ray_current_cluster").touch()
+    pathlib.Path("{folder}/ray_current_cluster").write_text("head:6380")
     print(raylet.pid, flush=True)
     time.sleep(60)
 """
@@ -175,13 +179,40 @@ def test_node_that_has_started_is_left_to_ray_until_its_raylet_has_ended(
         assert process.wait(timeout=30) == status
 
 
-def test_node_that_cannot_drain_is_left_to_ray_at_once(tmp_path: Path) -> None:
-    with start_ray(tmp_path, drains(tmp_path), drain=60) as process:
+# A GCS that does not answer at first.
+GCS = """
+import types
+from ray.exceptions import RpcError
+failures = [RpcError()]
+def get_all_node_info(timeout):
+    if failures: raise failures.pop()
+    node = types.SimpleNamespace(ALIVE=0, state=0, node_manager_address="10.0.0.1")
+    return {0: types.SimpleNamespace(**vars(node) | {"is_head_node": False}),
+            1: types.SimpleNamespace(**vars(node) | {"is_head_node": True})}
+def internal_kv_get_gcs_client():
+    return types.SimpleNamespace(get_all_node_info=get_all_node_info)
+"""
+
+
+def test_node_drains_by_its_program_until_that_succeeds(tmp_path: Path) -> None:
+    program = f"""
+import pathlib, sys
+print(sys.argv[1], flush=True)
+try: pathlib.Path("{tmp_path}/once").touch(exist_ok=False)
+except FileExistsError: pass
+else: sys.exit("the head has gone meanwhile")
+"""
+    ray = drains(tmp_path)
+    (tmp_path / "ray/experimental").mkdir(parents=True)
+    (tmp_path / "ray/experimental/internal_kv.py").write_text(GCS)
+    (tmp_path / "ray/exceptions.py").write_text("class RpcError(Exception): pass")
+    with start_ray(tmp_path, ray, drain=program) as process:
         assert process.stdout is not None
         raylet = int(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
-        assert process.stdout.readline() == "drains\n"
+        assert [process.stdout.readline() for _ in range(2)] == ["10.0.0.1:6380\n"] * 2
         os.kill(raylet, signal.SIGKILL)
+        assert process.stdout.readline() == "drains\n"  # Ray itself, when its raylet has ended
         assert process.wait(timeout=30) == 1
 
 
@@ -189,7 +220,11 @@ def test_users_modules_in_the_working_directory_are_not_taken_for_rays(tmp_path:
     (tmp_path / "ray.py").write_text("print('mine')")
     script = (CHART / "files/ray.py").read_text().replace("/tmp/ray/", f"{tmp_path}/")  # noqa: S108
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, ""],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout == ""
     assert "No module named 'ray'" in done.stderr

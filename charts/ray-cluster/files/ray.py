@@ -1,7 +1,8 @@
 """Runs `ray` with the arguments given, in this process, and drains its node on SIGTERM.
 
-What comes before an argument `--` is a program, in Python, and its arguments: Ray starts when it
-has ended well. Meanwhile Ray is loaded, which takes a second or two.
+The first argument is a program, in Python, that drains a node. What follows it, up to `--`, is
+another with its arguments: Ray starts when it has ended well. Meanwhile Ray is loaded, which takes
+a second or two.
 
 Nothing ends a container's first process that has not said how. Ray says so when all of it is
 loaded, and hears no signal while it looks for a GCS that may be gone for good: such a pod would
@@ -12,7 +13,6 @@ same, and needs the lock that it holds.
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
 
-import faulthandler
 import os
 import pathlib
 import signal
@@ -26,16 +26,15 @@ from typing import Any
 STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # noqa: S108
 START_SECONDS = 10
 END_SECONDS = 20  # Ray has some seven processes and gives each of them two seconds
-ACCEPT_SECONDS = 30  # for a GCS to hear that this node drains
-DISCONNECT_SECONDS = 10
-SETTLE_SECONDS = 0.5  # a raylet reports ten times a second
-# Ray's own drain, from 2.57 on, loses the last result: see `drain`.
+ANSWER_SECONDS = 5
+HEAD_SECONDS = 45  # until a new head answers
+# Ray's own drain, from 2.57 on, may lose the result of the last task.
 DRAIN_SECONDS = float(os.environ.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0"))
 os.environ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
 
 set_signal = signal.signal
 leaves = threading.Event()
-drains = threading.Event()
+drain_program = sys.argv.pop(1)
 
 
 def leave() -> None:
@@ -74,61 +73,39 @@ def leave_unless_ray_does(signals: int) -> None:
     leave()
 
 
-def drain() -> None:
-    """Have Ray place nothing new on this node; its raylet ends when nobody needs it any more.
-
-    A raylet takes its store for empty until its next report, and ends with the lease of its last
-    task, whose result it has just been given. So it is given an object to hold until all leases
-    have ended and been reported.
-
-    While Ray connects it lets no other thread run, so that one which waits in vain is ended here.
-    """
-    faulthandler.dump_traceback_later(ACCEPT_SECONDS + DISCONNECT_SECONDS, exit=True)
-    import ray
-    from ray.autoscaler.v2.sdk import get_cluster_resource_state
-    from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
+def start_drain(program: str, seconds: float) -> subprocess.Popen[bytes] | None:
+    """Start to drain this node for so many seconds; None if the head does not answer."""
+    from ray.exceptions import RpcError
     from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
-    # The name of the head may be gone already, with its Service: the connection to it is not.
-    gcs = internal_kv_get_gcs_client()
-    (head,) = (
-        node.node_manager_address
-        for node in gcs.get_all_node_info(timeout=ACCEPT_SECONDS).values()
-        if node.is_head_node and node.state == node.ALIVE
-    )
+    try:
+        nodes = internal_kv_get_gcs_client().get_all_node_info(timeout=ANSWER_SECONDS).values()
+    except RpcError:
+        return None
     port = STARTED.read_text().rpartition(":")[2]
-    ray.init(
-        f"{head}:{port}",
-        namespace="_ray_internal_drain",  # a prefix of which the dashboard shows no jobs
-        log_to_driver=False,
-        logging_level="error",
-    )
-    node = ray.get_runtime_context().get_node_id()
+    for node in nodes:
+        if node.is_head_node and node.state == node.ALIVE:
+            address = f"{node.node_manager_address}:{port}"
+            command = [sys.executable, "-c", program, address, str(seconds)]
+            return subprocess.Popen(command, cwd="/")  # where no users' modules lie
+    return None
 
-    def uses() -> set[str]:
-        """What is in use on this node, in Ray's words."""
-        for state in get_cluster_resource_state(gcs).node_states:
-            if state.node_id.hex() == node:
-                return set(state.node_activity)
-        return set()
 
-    held = ray.put(None)
-    while not (store := {use for use in uses() if "object_store_memory" in use}):
-        time.sleep(0.1)
-    # The other reason, IDLE_TERMINATION, is refused while tasks run, and meanwhile new ones arrive.
-    deadline = int(1000 * (time.time() + DRAIN_SECONDS))
-    gcs.drain_node(node, DRAIN_NODE_REASON_PREEMPTION, "The pod ends.", deadline)
-    faulthandler.cancel_dump_traceback_later()
-    drains.set()
-    since = time.monotonic()
-    while time.monotonic() < since + SETTLE_SECONDS:
-        time.sleep(0.1)
-        if uses() - store:
-            since = time.monotonic()
-    del held
-    faulthandler.dump_traceback_later(DISCONNECT_SECONDS, exit=True)
-    ray.shutdown()
-    faulthandler.cancel_dump_traceback_later()
+def drain(program: str) -> None:
+    """Drain this node, for as long as it may take and its raylet runs.
+
+    The head may go as well, with the machine that both are on, and a new one come; or none.
+    """
+    began = answered = time.monotonic()
+    drainer = None
+    while raylet_runs() and (now := time.monotonic()) < began + DRAIN_SECONDS:
+        if not drainer or drainer.poll():
+            drainer = start_drain(program, began + DRAIN_SECONDS - now)
+            if drainer:
+                answered = now
+            elif now > answered + HEAD_SECONDS:
+                return
+        time.sleep(0.2)
 
 
 def drained(handler: Any) -> Any:
@@ -139,15 +116,7 @@ def drained(handler: Any) -> Any:
             return
         leaves.set()
         if DRAIN_SECONDS and STARTED.exists():
-            began = time.monotonic()
-            drainer = threading.Thread(target=drain, daemon=True)
-            drainer.start()
-            while raylet_runs() and (drains.is_set() or drainer.is_alive()):
-                if time.monotonic() > began + (
-                    DRAIN_SECONDS if drains.is_set() else ACCEPT_SECONDS
-                ):
-                    break
-                time.sleep(0.2)
+            drain(drain_program)
         handler(*arguments)
 
     return handle
@@ -173,7 +142,8 @@ def start_program() -> subprocess.Popen[bytes] | None:
 sys.path[:] = filter(None, sys.path)  # not the working directory, where users' modules may lie
 STARTED.unlink(missing_ok=True)
 if DRAIN_SECONDS:
-    # A raylet has its first driver, which is `drain`, wait for workers that may not find the GCS.
+    # A raylet has its first driver, which `drain_program` may be, wait for workers that start; and
+    # they may not find the GCS any more.
     os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112
 if "RAY_USE_TLS" in os.environ:
     # Now and then what gRPC does around a fork aborts a server of a Ray client that speaks TLS.

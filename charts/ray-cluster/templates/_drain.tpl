@@ -2,6 +2,7 @@
 How a node leaves: the Ray container's hooks, and the time that a pod has to end.
 
   include "ray-cluster.lifecycle" $node                                          hooks, as YAML
+  include "ray-cluster.drainProgram" $node                                       what files/ray.py drains by, or empty
   include "ray-cluster.terminationGracePeriodSeconds" $node                      seconds
 
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
@@ -19,6 +20,12 @@ release is uninstalled, it goes after its workers, whose tasks belong to the dri
 {{- end -}}
 {{- end -}}
 {{- toYaml $lifecycle -}}
+{{- end -}}
+
+{{- define "ray-cluster.drainProgram" -}}
+{{- if dig "drain" "timeoutSeconds" 0 .values | int -}}
+{{ .ctx.Files.Get "files/drain.py" }}
+{{- end -}}
 {{- end -}}
 
 {{/* Kubernetes expands no $(NAME) in a hook. */}}

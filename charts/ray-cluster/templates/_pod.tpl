@@ -155,6 +155,7 @@ It has the head's resources, so that it adds nothing to what the pod requests.
     - python
     - -c
     - {{ .ctx.Files.Get "files/ray.py" | quote }}
+    - {{ include "ray-cluster.drainProgram" . | quote }}
     {{- with include "ray-cluster.waitForOldHead" . }}
     {{- . | nindent 4 }}
     {{- end }}
