@@ -123,8 +123,8 @@ def _watch(look: Look, side: Side, old: Any, ends: dict[str, float]) -> None:
         while sides.workers(dashboard) < 1:
             time.sleep(POLL_SECONDS)
         ends.setdefault("dashboard", time.time())
-        words = ray_api.run_job(dashboard, _JOB, timeout=TIMEOUT_SECONDS).splitlines()[-1].split()
-        ends["driver"], ends["task"] = map(float, words)
+        log = ray_api.run_job(dashboard, _JOB, timeout=TIMEOUT_SECONDS)
+        ends["driver"], ends["task"] = ray_api.last_json(log)
 
 
 def _next_head(look: Look, side: Side, old: Any) -> Any:

@@ -5,7 +5,6 @@ of which may be tried again, and idle; deleted, which is how a scale-in ends, an
 how the drain of a Kubernetes node begins.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,7 +68,7 @@ def _round(
         job = ray_api.submit(dashboard, _JOB, *map(str, LENGTHS))
         _wait_until_busy(dashboard, side)
         busy = _take(look, side, take)
-        lost = json.loads(ray_api.wait(dashboard, job, timeout=TIMEOUT_SECONDS).splitlines()[-1])
+        lost = ray_api.last_json(ray_api.wait(dashboard, job, timeout=TIMEOUT_SECONDS))
     look.wait_until_whole(side)
     sides.wait_for_calm_machine()
     idle = _take(look, side, take)

@@ -117,8 +117,8 @@ def _run_first_task(look: Look, side: Side, ends: dict[str, float]) -> None:
         while sides.workers(dashboard) < 1:
             time.sleep(POLL_SECONDS)
         ends.setdefault("worker", time.time())
-        words = ray_api.wait(dashboard, job, timeout=TIMEOUT_SECONDS).splitlines()[-1].split()
-        ends["driver"], ends["task"] = map(float, words)
+        log = ray_api.wait(dashboard, job, timeout=TIMEOUT_SECONDS)
+        ends["driver"], ends["task"] = ray_api.last_json(log)
 
 
 def remark(result: dict[str, Any]) -> str:
