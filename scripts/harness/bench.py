@@ -432,7 +432,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100)
+    return textwrap.fill(text, 100, break_on_hyphens=False)  # a part of a name is none
 
 
 if __name__ == "__main__":
