@@ -9,129 +9,100 @@ import os
 import platform
 import re
 import statistics
-import tempfile
 import textwrap
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import cluster as clusters
-from harness import failover, kuberay, report, scale_out
+from harness import (
+    failover,
+    footprint,
+    kuberay,
+    kwok,
+    rendering,
+    report,
+    scale_in,
+    scale_out,
+    start,
+    tenants,
+)
 from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
 from harness.console import out
-from harness.helm import PROFILES
-from harness.paths import CHART, ROOT
-from harness.process import run as run_command
-from harness.tools import ensure, tool
+from harness.paths import ROOT
+from harness.tools import ensure
 from harness.up import chosen_cluster, ray_version
 
 Result = dict[str, Any]
 
 FOLDER = ROOT / "docs" / "benchmarks"
+_PLOT = "side-by-side.svg"
+_WHOLE = ("total", "task")  # cases that hold all others of their benchmark
 
-_GROUPS = (1, 10, 50)
-# Seconds, for the medians.
-_RENDER_GOALS = {"defaults": 0.3, "50 groups": 1.5}
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is measured, how many times unless somebody says otherwise, and how."""
+
+    what: str
+    rounds: int
+    measure: Callable[[argparse.Namespace, int], dict[str, Result]]
+    options: tuple[Callable[[argparse.ArgumentParser], None], ...] = (add_cluster_options,)
 
 
 def run() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="./scripts/bench", description=__doc__)
-    benchmarks = parser.add_subparsers(dest="benchmark", required=True)
-    rendering = benchmarks.add_parser("render", help="how long `helm template` takes")
-    rendering.add_argument(
-        "--rounds",
-        type=int,
-        default=21,
-        help="runs of each case, alternating (default: %(default)s)",
-    )
-    scaling = benchmarks.add_parser(
-        "scale-out", help="how long a group takes to grow when its memory passes the target"
-    )
-    scaling.add_argument(
-        "--rounds", type=int, default=5, help="times that it grows (default: %(default)s)"
-    )
-    add_cluster_options(scaling)
-    failing = benchmarks.add_parser(
-        "failover",
-        help="how long a cluster takes no work when its head dies, KubeRay's beside ours",
-    )
-    failing.add_argument(
-        "--rounds", type=int, default=5, help="times that each head dies (default: %(default)s)"
-    )
-    add_cluster_options(failing)
+    names = parser.add_subparsers(dest="benchmark", required=True)
+    for name, benchmark in BENCHMARKS.items():
+        one = names.add_parser(name, help=benchmark.what)
+        one.add_argument(
+            "--rounds", type=int, default=benchmark.rounds, help="default: %(default)s"
+        )
+        for add in benchmark.options:
+            add(one)
+    everything = names.add_parser("all", help="all of them, one after another")
+    everything.add_argument("--rounds", type=int, help="default: each benchmark's own")
+    for add in dict.fromkeys(add for one in BENCHMARKS.values() for add in one.options):
+        add(everything)
     arguments = parser.parse_args()
-    measure: dict[str, Callable[[argparse.Namespace], dict[str, Result]]] = {
-        "render": _render,
-        "scale-out": _scale_out,
-        "failover": _failover,
-    }
-    for benchmark, result in measure[arguments.benchmark](arguments).items():
-        write(benchmark, result)
-    out.print(f"Written to {FOLDER.relative_to(ROOT)}/.")
+    wanted = BENCHMARKS if arguments.benchmark == "all" else [arguments.benchmark]
+    for name in wanted:
+        benchmark = BENCHMARKS[name]
+        rounds = arguments.rounds or benchmark.rounds
+        for case, result in benchmark.measure(arguments, rounds).items():
+            write(case, result)  # at once: what fails later takes nothing along
+        out.print(f"{name} is written to {FOLDER.relative_to(ROOT)}/.")
 
 
 # --- render -----------------------------------------------------------------------------------
 
 
-def _render(arguments: argparse.Namespace) -> dict[str, Result]:
-    ensure("helm")
-    helm = tool("helm")
-    with tempfile.TemporaryDirectory() as temporary:
-        cases = dict(_render_cases(Path(temporary)))
-        samples: dict[str, list[float]] = {case: [] for case in cases}
-        # Alternating, so that whatever else the machine does meets all cases alike. The first
-        # round only fills the file cache.
-        for number in range(arguments.rounds + 1):
-            for case, values in cases.items():
-                start = time.perf_counter()
-                run_command([helm, "template", "ray", CHART, *values])
-                if number:
-                    samples[case].append(round(time.perf_counter() - start, 4))
-            out.print(f"round {number} of {arguments.rounds}", highlight=False)
-    version = run_command([helm, "version", "--short"]).strip().partition("+")[0]
-    return {"render": _result({"Helm": version}, _RENDER_GOALS, samples)}
+def _render(_: argparse.Namespace, rounds: int) -> dict[str, Result]:
+    version, samples = rendering.measure(rounds)
+    return {"render": _result({"Helm": version}, rendering.GOALS, samples)}
 
 
-def _render_cases(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Name and Helm's arguments of each case."""
-    yield "defaults", []
-    for profile in PROFILES:
-        yield profile.stem.removesuffix("-values"), [f"--values={profile}"]
-    for count in _GROUPS:
-        file = folder / f"{count}.json"
-        names = ["default", *(f"group-{number}" for number in range(2, count + 1))]
-        file.write_text(json.dumps({"workerGroups": {name: {} for name in names}}))
-        yield groups(count), [f"--values={file}"]
+# --- start ------------------------------------------------------------------------------------
 
 
-def groups(count: int) -> str:
-    """The case with this number of worker groups."""
-    return f"{count} group" if count == 1 else f"{count} groups"
-
-
-def _render_remark(result: Result) -> str:
-    """How the time grows with the number of groups."""
-    samples = result["ours"]["samples"]
-    one, ten, fifty = (statistics.median(samples[groups(count)]) for count in _GROUPS)
-    return (
-        f"50 groups take {fifty / one:.1f} times as long as one. A further group costs "
-        f"{(ten - one) / 9 * 1000:.1f} ms between 1 and 10 groups, and "
-        f"{(fifty - ten) / 40 * 1000:.1f} ms between 10 and 50: growth is linear where the two "
-        "are the same."
-    )
+def _start(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+    kuberay.build()
+    cluster = _cluster(arguments)
+    both = start.measure(cluster, rounds)
+    return {"start": _result(_versions_of_both(cluster), start.GOAL, *both)}
 
 
 # --- scale-out --------------------------------------------------------------------------------
 
 
-def _scale_out(arguments: argparse.Namespace) -> dict[str, Result]:
+def _scale_out(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
     cluster = _cluster(arguments)
     clusters.wait_for_metrics(cluster)
-    rounds = scale_out.measure(cluster, arguments.rounds)
-    samples = {stage: [one[stage] for one in rounds] for stage in (*scale_out.STAGES, "total")}
+    measured = scale_out.measure(cluster, rounds)
+    samples = {stage: [one[stage] for one in measured] for stage in (*scale_out.STAGES, "total")}
     goal = {"total": scale_out.GOAL_SECONDS}
     return {"scale_out_memory": _result(_versions(cluster), goal, samples)}
 
@@ -151,38 +122,59 @@ def _scale_out_remark(result: Result) -> str:
     )
 
 
+# --- scale-in ---------------------------------------------------------------------------------
+
+
+def _scale_in(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+    kuberay.build()
+    cluster = _cluster(arguments)
+    tasks, ours, theirs = scale_in.measure(cluster, rounds)
+    result = _result(_versions_of_both(cluster), {}, ours.samples, theirs.samples)
+    for side, outcome in (("ours", ours), ("kuberay", theirs)):
+        result[side] |= {"lost": len(outcome.lost), "lengths lost": outcome.lost}
+    return {"scale_in": result | {"tasks": tasks}}
+
+
 # --- failover ---------------------------------------------------------------------------------
 
 
-def _failover(arguments: argparse.Namespace) -> dict[str, Result]:
+def _failover(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
     kuberay.build()
     cluster = _cluster(arguments)
     clusters.add_redis(cluster, None if arguments.kubeconfig else image_source(arguments))
-    versions = _versions(cluster) | {"KubeRay": kuberay.version()}
+    versions = _versions_of_both(cluster)
     return {
         case: _result(versions, {"total": failover.GOAL_SECONDS[case]}, *sides)
-        for case, sides in failover.measure(cluster, arguments.rounds).items()
+        for case, sides in failover.measure(cluster, rounds).items()
     }
 
 
-def _failover_remark(result: Result) -> str:
-    """What the stages are, and where the time goes."""
-    median = {stage: statistics.median(s) for stage, s in result["ours"]["samples"].items()}
-    job = median["driver"] + median["task"]
-    return (
-        "From the moment at which the head dies to the end of the first task, on a worker, of a "
-        "job that is submitted as soon as a dashboard takes it. All sides have the same image, "
-        "resources and machine, ours and KubeRay's the same Redis, and they take turns. "
-        "`container` lasts until a new head's container runs, `gcs` until its GCS listens, "
-        "`dashboard` until the node table can be read, `driver` until the job's driver is "
-        "connected to Ray, and `task` until its task is done. Where the time goes: Kubernetes has "
-        f"a new container after {median['container']:.1f} s (it looks after containers once a "
-        f"second), {median['gcs']:.1f} s later the GCS listens (of a deleted pod the old head "
-        f"leaves meanwhile), Ray's dashboard takes {median['dashboard']:.1f} s more, and "
-        f"{job:.1f} s are the job's own: two Pythons that import Ray, and a worker process. The "
-        "last two are Ray's, whoever starts it: the floor. A driver that runs on a worker goes on "
-        "meanwhile."
-    )
+# --- footprint --------------------------------------------------------------------------------
+
+
+def _footprint(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+    kuberay.build()
+    cluster = _cluster(arguments)
+    both = footprint.measure(cluster, rounds)
+    return {"footprint": _result(_versions_of_both(cluster), {}, *both) | {"unit": ""}}
+
+
+# --- tenants ----------------------------------------------------------------------------------
+
+
+def _tenants(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+    kwok.build()
+    kuberay.build()
+    cluster = _cluster(arguments)
+    versions = _versions_of_both(cluster) | {"KWOK": kwok.version()}
+    ratio = {tenants.case(count): {"ratio": tenants.GOAL_RATIO} for count in arguments.tenants}
+    results = {}
+    for case, (ours, theirs) in tenants.measure(cluster, rounds, arguments.tenants).items():
+        goal = ratio if case == "tenants_equal" else {}
+        results[case] = _result(versions, goal, ours.samples, theirs.samples)
+        for side, outcome in (("ours", ours), ("kuberay", theirs)):
+            results[case][side]["figures"] = outcome.figures
+    return results
 
 
 # --- clusters ---------------------------------------------------------------------------------
@@ -199,20 +191,55 @@ def _versions(cluster: Cluster) -> dict[str, str]:
     return {"Ray": ray_version(), "Kubernetes": server}
 
 
+def _versions_of_both(cluster: Cluster) -> dict[str, str]:
+    return _versions(cluster) | {"KubeRay": kuberay.version()}
+
+
+BENCHMARKS = {
+    "start": Benchmark("how long it takes from an install to the first task done", 5, _start),
+    "scale-out": Benchmark(
+        "how long a group takes to grow when its memory passes the target", 5, _scale_out
+    ),
+    "scale-in": Benchmark(
+        "what becomes of the tasks of a worker that has to go, and how long it stays", 5, _scale_in
+    ),
+    "failover": Benchmark(
+        "how long a cluster takes no work when its head dies, KubeRay's beside ours", 5, _failover
+    ),
+    "footprint": Benchmark("what idle tenants cost beside their Ray pods", 3, _footprint),
+    "tenants": Benchmark(
+        "how long many tenants take until all are ready",
+        5,
+        _tenants,
+        (add_cluster_options, tenants.add_options),
+    ),
+    "render": Benchmark("how long `helm template` takes", 21, _render, options=()),
+}
+
+
 # --- results ----------------------------------------------------------------------------------
 
 _TITLES = {
     "render": "`helm template`",
+    "start": "Start: from an install to the first task done",
     "scale_out_memory": "Scale-out on memory",
+    "scale_in": "Scale-in: a worker has to go",
+    "footprint": "Footprint of an idle tenant",
+    "tenants_default": "Many tenants, with Kubernetes' own limit of requests",
+    "tenants_equal": "Many tenants, with the same limit of requests on both sides",
     "failover": "Failover on Redis: the head's pod is deleted",
     "failover_container": "Failover on Redis: the head's container is killed",
     "failover_rocksdb": "Failover on RocksDB: the head's pod is deleted",
     "failover_rocksdb_container": "Failover on RocksDB: the head's container is killed",
 }
 _REMARKS: dict[str, Callable[[Result], str]] = {
-    "render": _render_remark,
+    "render": rendering.remark,
+    "start": start.remark,
     "scale_out_memory": _scale_out_remark,
-    **dict.fromkeys(failover.CASES, _failover_remark),
+    "scale_in": scale_in.remark,
+    "footprint": footprint.remark,
+    **dict.fromkeys(tenants.LIMITS, tenants.remark),
+    **dict.fromkeys(failover.CASES, failover.remark),
 }
 
 
@@ -224,7 +251,7 @@ def _result(
 ) -> Result:
     """What is written down of a benchmark.
 
-    `ours` and `kuberay` are seconds by case, in the order of runs; None if there is no such side.
+    `ours` and `kuberay` are samples by case, in the order of runs; None if there is no such side.
     """
     return {
         "unit": "s",
@@ -253,6 +280,8 @@ def write(benchmark: str, result: Result, folder: Path = FOLDER) -> None:
     results = dict(sorted({**read(folder), benchmark: result}.items()))
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "README.md").write_text(readme(results))
+    if _compared(results):
+        plot(results, folder / _PLOT)
 
 
 def read(folder: Path = FOLDER) -> dict[str, Result]:
@@ -267,11 +296,53 @@ def readme(results: dict[str, Result]) -> str:
     intro = (
         "Generated by `./scripts/bench` from [results.json](results.json), which has every single "
         "run. Goals are what we want, not what a test asserts. The spread goes from the 10th to "
-        "the 90th percentile."
+        "the 90th percentile. Less is better unless a section says otherwise: where the ratio to "
+        "KubeRay is above 1, KubeRay is the better one."
     )
     parts = [f"# Benchmarks\n\n{_wrapped(intro)}\n"]
+    if _compared(results):
+        parts.append(f"![Ours and KubeRay's medians, and every single run]({_PLOT})\n")
     parts += [_section(name, results[name]) for name in results]
     return "\n".join(parts)
+
+
+def _compared(results: dict[str, Result]) -> dict[str, list[str]]:
+    """The cases worth a picture of each result that has seconds of both sides, by its name."""
+    chosen = {}
+    for name, result in results.items():
+        if result["unit"] != "s" or not result.get("kuberay"):
+            continue
+        cases = [case for case in result["ours"]["samples"] if case in result["kuberay"]["samples"]]
+        whole = [case for case in cases if case in _WHOLE]
+        chosen[name] = whole or cases
+    return chosen
+
+
+def plot(results: dict[str, Result], file: Path) -> None:
+    """Draw the medians of both sides, and every single run."""
+    from matplotlib.figure import Figure  # takes half a second, which no other command needs
+
+    compared = _compared(results)
+    rows = sum(map(len, compared.values()))
+    figure = Figure(figsize=(8, 1 + 0.6 * rows + 0.5 * len(compared)), layout="constrained")
+    heights = [len(cases) for cases in compared.values()]
+    every = figure.subplots(len(compared), squeeze=False, height_ratios=heights).flat
+    for axes, (name, cases) in zip(every, compared.items(), strict=True):
+        for side, colour, shift in (("ours", "tab:blue", -0.2), ("kuberay", "tab:orange", 0.2)):
+            samples = [results[name][side]["samples"][case] for case in cases]
+            places = [number + shift for number in range(len(cases))]
+            medians = [statistics.median(one) for one in samples]
+            label = {"ours": "ours", "kuberay": "KubeRay"}[side]
+            axes.barh(places, medians, height=0.36, color=colour, alpha=0.6, label=label)
+            for place, one in zip(places, samples, strict=True):
+                axes.plot(one, [place] * len(one), ".", color="black", markersize=3)
+        axes.set_yticks(range(len(cases)), cases)
+        axes.invert_yaxis()
+        axes.set_title(_TITLES.get(name, name).replace("`", ""), loc="left", fontsize="medium")
+        axes.set_xlabel("seconds")
+        axes.set_xlim(left=0)
+    figure.axes[0].legend(fontsize="small")
+    figure.savefig(file, metadata={"Date": None})  # equal results make equal files
 
 
 def _section(name: str, result: Result) -> str:
@@ -286,6 +357,8 @@ def _section(name: str, result: Result) -> str:
         "",
         *_table(result),
     ]
+    if figures := [*_figures_table(result)]:
+        lines += ["", *figures]
     if name in _REMARKS:
         lines += ["", _wrapped(_REMARKS[name](result))]
     return "\n".join(lines) + "\n"
@@ -293,32 +366,73 @@ def _section(name: str, result: Result) -> str:
 
 def _table(result: Result) -> Iterator[str]:
     """Median, spread and goal of each case; KubeRay's beside ours where there are any."""
-    unit, theirs = result["unit"], (result.get("kuberay") or {}).get("samples")
-    heads = [f"median, {unit}", f"spread, {unit}"]
+    unit = result["unit"]
+    ours, theirs = ((result.get(side) or {}).get("samples", {}) for side in ("ours", "kuberay"))
+    heads = [f"{figure}{unit and f', {unit}'}" for figure in ("median", "spread")]
     if theirs:
         heads = [f"{who}: {head}" for who in ("ours", "KubeRay") for head in heads]
         heads.append("ours / KubeRay")
-    yield f"| case | runs | {' | '.join(heads)} | goal, {unit} |"
+    yield f"| case | runs | {' | '.join(heads)} | goal{unit and f', {unit}'} |"
     yield f"|---|{'---:|' * (len(heads) + 2)}"
-    for case, samples in result["ours"]["samples"].items():
-        cells = [case, str(len(samples)), *_figures(samples)]
-        median = statistics.median(samples)
+    for case in ours | theirs:
+        mine, other = ours.get(case), theirs.get(case)
+        ratio = _ratio(mine, other)
+        cells = [case, str(len(mine or other)), *_figures(mine, unit)]
         if theirs:
-            other = statistics.median(theirs[case])
-            cells += [*_figures(theirs[case]), f"{median / other:.2f}" if other else ""]
-        goal = result["goal"].get(case)
-        cells.append("" if goal is None else f"{goal} {'✓' if median <= goal else '✗'}")
+            cells += [*_figures(other, unit), "" if ratio is None else f"{ratio:.2f}"]
+        cells.append(_goal(result["goal"].get(case), mine, ratio))
         yield f"| {' | '.join(cells)} |"
 
 
-def _figures(samples: list[float]) -> tuple[str, str]:
-    """Median and spread."""
+def _figures_table(result: Result) -> Iterator[str]:
+    """What was counted once beside the samples, if anything was."""
+    ours, theirs = ((result.get(side) or {}).get("figures", {}) for side in ("ours", "kuberay"))
+    if not ours:
+        return
+    yield "| counted in the last round | ours | KubeRay |"
+    yield "|---|---:|---:|"
+    for figure in ours | theirs:
+        cells = (_number(side[figure], "") if figure in side else "-" for side in (ours, theirs))
+        yield f"| {figure} | {' | '.join(cells)} |"
+
+
+def _ratio(ours: list[float] | None, theirs: list[float] | None) -> float | None:
+    """Of the medians, where there are two."""
+    divisor = statistics.median(theirs) if theirs else 0
+    return statistics.median(ours) / divisor if ours and divisor else None
+
+
+def _goal(goal: Any, samples: list[float] | None, ratio: float | None) -> str:
+    """A goal and whether it is reached: a number, or {"ratio": …} for one beside KubeRay's."""
+    if goal is None:
+        return ""
+    if isinstance(goal, dict):
+        reached = ratio is not None and ratio <= goal["ratio"]
+        goal = f"{goal['ratio']} of KubeRay"
+    else:
+        reached = samples is not None and statistics.median(samples) <= goal
+    return f"{goal} {'✓' if reached else '✗'}"
+
+
+def _figures(samples: list[float] | None, unit: str) -> tuple[str, str]:
+    """Median and spread; dashes for a side that has none."""
+    if not samples:
+        return "-", "-"
     low, *_, high = statistics.quantiles(samples * 2, n=10, method="inclusive")
-    return f"{statistics.median(samples):.3f}", f"{low:.3f} to {high:.3f}"
+    return (
+        _number(statistics.median(samples), unit),
+        f"{_number(low, unit)} to {_number(high, unit)}",
+    )
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "s":
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.1f}"
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100)
+    return textwrap.fill(text, 100, break_on_hyphens=False)  # a part of a name is none
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Ends parts of a Ray cluster as they end in real life; `pod` is a pod as the API gives it."""
 
+import json
 from typing import Any
 
 from harness.cluster import Cluster
@@ -30,6 +31,21 @@ def delete(cluster: Cluster, pod: Any) -> None:
         "delete", f"--namespace={pod.metadata.namespace}", f"pod/{pod.metadata.name}",
         "--wait=false",
     )  # fmt: skip
+
+
+def evict(cluster: Cluster, pod: Any) -> None:
+    """Evict the pod as the drain of a Kubernetes node does, and do not wait for its end.
+
+    Raises CommandError if a disruption budget forbids it.
+    """
+    meta = pod.metadata
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": meta.name, "namespace": meta.namespace},
+    }
+    path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}/eviction"
+    cluster.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
 
 
 def _first(pod: Any) -> Any:

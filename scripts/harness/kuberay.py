@@ -132,6 +132,28 @@ def head_selector(name: str) -> str:
     return f"ray.io/cluster={name},ray.io/node-type=head"
 
 
+def worker_selector(name: str) -> str:
+    """The labels of the workers' pods of the RayCluster `name`."""
+    return f"ray.io/cluster={name},ray.io/node-type=worker"
+
+
+def autoscaler(release: list[Object]) -> Object | None:
+    """`autoscalerOptions` for a RayCluster equal to `release`; None where nothing scales.
+
+    The version and the idle time that its documentation recommends, under our head's restrictions.
+    """
+    if not any(obj["kind"] == "HorizontalPodAutoscaler" for obj in release):
+        return None
+    head = next(
+        obj["spec"]["template"]
+        for obj in release
+        if obj["kind"] == "Deployment"
+        and obj["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "head"
+    )
+    restrictions = head["spec"]["containers"][0]["securityContext"]
+    return {"version": "v2", "idleTimeoutSeconds": 60, "securityContext": restrictions}
+
+
 def ray_cluster(name: str, release: list[Object], autoscaler: Object | None = None) -> Object:
     """A RayCluster equal to `release`, the rendered objects of the chart.
 

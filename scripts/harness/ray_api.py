@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,17 @@ def ended(dashboard: Dashboard, job: str, *, timeout: float = 300) -> dict[str, 
 def logs(dashboard: Dashboard, job: str) -> str:
     """What `job` has printed up to now."""
     return str(call(dashboard, f"/api/jobs/{job}/logs")["logs"])
+
+
+def last_json(log: str) -> Any:
+    """The JSON that a job has printed last, whatever Ray itself says after it.
+
+    Raises JobError if there is none.
+    """
+    for line in reversed(log.splitlines()):
+        with suppress(json.JSONDecodeError):
+            return json.loads(line)
+    raise JobError(f"The job printed no JSON: {log}")
 
 
 def stop(dashboard: Dashboard, job: str) -> None:

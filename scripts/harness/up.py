@@ -134,7 +134,7 @@ def _prove(cluster: Cluster, namespace: str, timings: dict[str, float]) -> dict[
         step("Run a job: count the words of Python's standard library on the workers"),
         ray_api.dashboard(cluster, namespace, head_service(cluster, namespace)) as dashboard,
     ):
-        job = json.loads(ray_api.run_job(dashboard, _JOB).strip().splitlines()[-1])
+        job = ray_api.last_json(ray_api.run_job(dashboard, _JOB))
     if not job["equal"]:
         raise UserError(f"The workers counted other words than a single process: {job}")
     head = next(node["node_name"] for node in nodes if node["is_head_node"])

@@ -18,6 +18,7 @@ from kubernetes import client
 
 from harness import kills, ray_api, redis
 from harness.cluster import Cluster
+from harness.pods import is_ready
 
 from .release import JOBS, Release, last_json, small, wait_for_log, wait_until
 from .test_fault_tolerance import delete_pod, head, kill_container, kill_gcs, status
@@ -120,11 +121,6 @@ def lacks(release: Release) -> list[str]:
         if nodes != sorted(names):
             found.append(f"ALIVE nodes {nodes} in the pods {sorted(names)}")
     return found
-
-
-def is_ready(pod: Any) -> bool:
-    """Whether Kubernetes calls the pod ready."""
-    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
 
 
 def wait_until_whole(release: Release) -> None:

@@ -1,10 +1,9 @@
 """A release under test, and the small values that let several share one node."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +16,7 @@ from kubernetes.utils.quantity import parse_quantity
 from harness import ray_api, up
 from harness.cluster import OURS, Cluster
 from harness.ray_api import Dashboard
+from harness.ray_api import last_json as last_json
 
 from .budget import Share
 
@@ -128,14 +128,6 @@ def wait_for_log(
         lambda log: text in log,
         timeout=timeout,
     )
-
-
-def last_json(log: str) -> Any:
-    """The JSON that a job has printed last, whatever Ray itself says after it."""
-    for line in reversed(log.splitlines()):
-        with suppress(json.JSONDecodeError):
-            return json.loads(line)
-    raise AssertionError(f"the job printed no JSON: {log}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness import bench
+from harness import bench, start
 
 
 @pytest.fixture
@@ -40,6 +40,82 @@ def test_readme_has_both_sides_in_one_row(result: dict[str, Any]) -> None:
     text = bench.readme({"render": result | {"kuberay": {"samples": theirs}}})
     assert "| ours: median, s | ours: spread, s | KubeRay: median, s |" in text
     assert "| defaults | 3 | 0.200 | 0.100 to 0.400 | 4.000 | 4.000 to 4.000 | 0.05 |" in text
+
+
+ABOUT = {"commit": "0", "machine": {"cpus": 2, "cpu": "", "load": 0}, "versions": {}}
+
+
+def both(
+    ours: dict[str, list[float]],
+    theirs: dict[str, list[float]],
+    *,
+    figures: tuple[dict[str, float], dict[str, float]] = ({}, {}),
+    **more: Any,
+) -> str:
+    """The README of a benchmark with two sides."""
+    mine, kuberay = (
+        {"samples": samples, "figures": counted}
+        for samples, counted in zip((ours, theirs), figures, strict=True)
+    )
+    result = {"unit": "s", "goal": {}, "ours": mine, "kuberay": kuberay}
+    return bench.readme({"a": {**ABOUT, **result, **more}})
+
+
+@pytest.mark.parametrize(("theirs", "mark"), [(10.0, "✓"), (9.0, "✗")])
+def test_goal_beside_kuberay_is_held_against_its_median(theirs: float, mark: str) -> None:
+    text = both({"task": [6.0]}, {"task": [theirs]}, goal={"task": {"ratio": 0.6}})
+    assert f"| 0.6 of KubeRay {mark} |" in text
+
+
+def test_case_of_one_side_alone_is_a_row_as_well() -> None:
+    text = both({"a": [1.0]}, {"b": [2.0]})
+    assert "| a | 1 | 1.000 | 1.000 to 1.000 | - | - |  |  |" in text
+    assert "| b | 1 | - | - | 2.000 | 2.000 to 2.000 |  |  |" in text
+
+
+def test_numbers_that_are_no_seconds_are_written_without_needless_decimals() -> None:
+    text = both({"bytes": [51234.0], "rate": [3.25]}, {"bytes": [2.0], "rate": [4.0]}, unit="")
+    assert "| bytes | 1 | 51,234 | 51,234 to 51,234 | 2 |" in text
+    assert "| rate | 1 | 3.2 |" in text
+
+
+def test_results_of_both_sides_are_drawn(tmp_path: Path, result: dict[str, Any]) -> None:
+    bench.write("a", result, tmp_path)
+    assert "side-by-side.svg" not in (tmp_path / "README.md").read_text()
+    samples = {"samples": {"stage": [1.0], "total": [2.0, 3.0]}}
+    bench.write("b", result | {"goal": {}, "ours": samples, "kuberay": samples}, tmp_path)
+    assert "](side-by-side.svg)" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "side-by-side.svg").read_text().rstrip().endswith("</svg>")
+
+
+MILESTONES = {name: [float(at)] for at, name in enumerate(start.MILESTONES)}
+FOOTPRINT = {
+    "operator's memory, MiB": [10.0],
+    "their memory, MiB": [5.0],
+    "of it Helm's release, bytes": [2.0**20],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "said"),
+    [
+        ("start", MILESTONES, "there 3.0 s after the GCS"),
+        ("scale_in", {"busy, deleted": [60.0]}, "Of 8 tasks that may not be tried again"),
+        ("footprint", FOOTPRINT, "would hold 510 MiB"),
+        ("footprint", FOOTPRINT, "would come to 1,000 MiB of etcd's 2 GiB"),
+        ("tenants_equal", {"100 tenants": [30.0]}, "A tenant takes 300 ms"),
+    ],
+)
+def test_figures_are_explained(name: str, samples: dict[str, Any], said: str) -> None:
+    side = {"samples": samples, "lost": 0}
+    result = {"unit": "s", "goal": {}, "ours": side, "kuberay": side, "tasks": 8}
+    assert said in " ".join(bench.readme({name: ABOUT | result}).split())
+
+
+def test_figures_that_were_counted_once_are_a_table_of_both_sides() -> None:
+    figures = ({"a": 1.0, "b": 2.5}, {"a": 3.0, "c": 1e6})
+    text = both({}, {}, figures=figures)
+    assert "| a | 1 | 3 |\n| b | 2.5 | - |\n| c | - | 1,000,000 |" in text
 
 
 def test_readme_tells_machine_commit_and_versions(result: dict[str, Any]) -> None:

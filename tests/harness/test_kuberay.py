@@ -46,6 +46,19 @@ def test_autoscaler_is_on_where_it_is_asked_for() -> None:
     assert spec["workerGroupSpecs"][0]["template"]["spec"]["restartPolicy"] == "Never"
 
 
+def test_its_autoscaler_is_restricted_as_our_head_is() -> None:
+    release = template({})
+    options = kuberay.autoscaler(release)
+    assert options is not None
+    ours, _ = containers({})
+    assert options["securityContext"] == ours[0]["securityContext"]
+
+
+def test_nothing_scales_where_ours_does_not() -> None:
+    release = template({"worker": {"autoscaling": {"enabled": False}}})
+    assert kuberay.autoscaler(release) is None
+
+
 def test_redis_is_ours() -> None:
     reference = {"name": "redis", "key": "redis-password"}
     assert made(redis.fault_tolerance())["gcsFaultToleranceOptions"] == {

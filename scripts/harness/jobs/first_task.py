@@ -1,8 +1,9 @@
 """Runs one task on a worker; prints when this driver was connected, and when the task was done.
 
-Both are seconds since the epoch. The head has no CPU for tasks.
+Both are seconds since the epoch, as JSON. The head has no CPU for tasks.
 """
 
+import json
 import time
 
 import ray
@@ -17,4 +18,4 @@ def now() -> float:
 if __name__ == "__main__":
     ray.init()
     connected = time.time()
-    print(connected, ray.get(now.remote()))
+    print(json.dumps([connected, ray.get(now.remote())]))

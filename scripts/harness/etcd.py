@@ -1,0 +1,74 @@
+"""What a kind cluster keeps in etcd, counted there: what the API shows of an object is not that."""
+
+import base64
+import json
+import ssl
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.cluster import Cluster
+from harness.process import run
+
+_PKI = "/etc/kubernetes/pki/etcd"
+_PORT = 2379
+_PREFIX = "/registry/"
+
+
+def sizes(cluster: Cluster, prefix: str = _PREFIX) -> dict[str, int]:
+    """Bytes of each key that begins with `prefix`, the key's own included.
+
+    Only in a cluster of the harness's own, whose node is a container here. Raises OSError.
+    """
+    node = str(cluster.node)
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    address = run(["docker", "inspect", f"--format={form}", node]).strip()
+    body = {"key": _encoded(prefix), "range_end": _encoded(_end(prefix))}
+    request = urllib.request.Request(
+        f"https://{address}:{_PORT}/v3/kv/range", data=json.dumps(body).encode()
+    )
+    with urllib.request.urlopen(request, context=_context(node), timeout=60) as answer:  # noqa: S310
+        pairs = json.load(answer).get("kvs", [])
+    return dict(map(_size, pairs))
+
+
+def _size(pair: dict[str, str]) -> tuple[str, int]:
+    key = base64.b64decode(pair["key"])
+    return key.decode(), len(key) + len(base64.b64decode(pair.get("value", "")))
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _end(prefix: str) -> str:
+    """The first key after all that begin with `prefix`."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def _context(node: str) -> ssl.SSLContext:
+    """TLS as the API server speaks it to etcd."""
+    context = ssl.create_default_context(cadata=_read(node, "ca.crt"))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [
+            Path(folder, name) for name in ("healthcheck-client.crt", "healthcheck-client.key")
+        ]
+        for file in files:
+            file.touch(mode=0o600)
+            file.write_text(_read(node, file.name))
+        certificate, key = files
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+def _read(node: str, name: str) -> str:
+    return run(["docker", "exec", node, "cat", f"{_PKI}/{name}"])
+
+
+def of_namespace(keys: dict[str, int], namespace: str) -> Iterator[tuple[str, int]]:
+    """Those of `keys` that are the namespace's or in it, events aside."""
+    for key, size in keys.items():
+        kind, *rest = key.removeprefix(_PREFIX).split("/")
+        if kind != "events" and namespace in rest:
+            yield key, size

@@ -1,0 +1,293 @@
+"""How long many tenants take until all are ready, ours and KubeRay's.
+
+Their nodes and pods are KWOK's, ready at once: what is left is the work of the control plane. A
+tenant is a namespace with a quota, a head, two worker groups of one worker each, and an autoscaler.
+Both sides are created by the same program through the API, all objects rendered before the clock
+starts, and KubeRay's operator runs already.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import yaml
+from kubernetes import client, config
+
+from harness import api_server, helm, kuberay, kwok, sides
+from harness.cluster import OURS, RESTRICTED, Cluster
+from harness.console import out, step
+from harness.errors import UserError
+from harness.process import run
+from harness.sides import Samples, Side
+
+Object = dict[str, Any]
+
+COUNTS = [100, 300, 1000]
+# Requests per second, and at once, that a controller of Kubernetes may send: its own default, and
+# that of KubeRay's operator.
+LIMITS = {"tenants_default": None, "tenants_equal": (100, 200)}
+GOAL_RATIO = 1.0
+PODS = 3  # of a tenant
+
+_THREADS = 8
+_POLL_SECONDS = 1
+_SECONDS_PER_TENANT = 10  # enough for any of them
+_MANIFEST = "/etc/kubernetes/manifests/kube-controller-manager.yaml"
+_LABEL = "bench-tenant"
+_VALUES = sides.SCALED | {
+    "head": sides.SCALED["head"] | kwok.PLACE,
+    "worker": sides.SCALED["worker"] | kwok.PLACE,
+    "workerGroups": {"default": {}, "second": {}},
+}
+_QUOTA = {"requests.cpu": "10", "requests.memory": "100Gi", "pods": "20"}
+_MIB = 2**20
+
+
+@dataclass
+class Outcome:
+    """Seconds until all are ready by number of tenants, and what the largest number cost."""
+
+    samples: Samples = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that make it smaller."""
+    parser.add_argument(
+        "--tenants",
+        type=int,
+        nargs="+",
+        default=COUNTS,
+        metavar="N",
+        help="numbers of tenants; the first is measured --rounds times, the others once (default: "
+        + " ".join(map(str, COUNTS))
+        + ")",
+    )
+
+
+def case(count: int) -> str:
+    """The case with this number of tenants."""
+    return f"{count} tenants"
+
+
+def measure(cluster: Cluster, rounds: int, counts: list[int]) -> dict[str, tuple[Outcome, Outcome]]:
+    """What either side took, ours and KubeRay's, by result."""
+    sides.check(cluster)
+    both = (sides.OURS, sides.KUBERAY)
+    found = {}
+    plan = [(counts[0], number) for number in range(1, rounds + 1)]
+    plan += [(count, 1) for count in counts[1:]]
+    nodes = math.ceil(max(counts) * PODS / kwok.PODS_PER_NODE) + 1
+    with kwok.nodes(cluster, nodes), kuberay.operator(cluster):
+        for name, limit in LIMITS.items():
+            outcomes = {side: Outcome() for side in both}
+            with _limited(cluster, limit):
+                for count, number in plan:
+                    for side in sides.turn(both, number):
+                        seconds = _round(cluster, side, count, outcomes[side])
+                        sides.add(outcomes[side].samples, {case(count): seconds})
+                        what = f"{name}, round {number}, {count} of {side.name}"
+                        out.print(f"{what}: {seconds} s", highlight=False)
+            found[name] = (outcomes[both[0]], outcomes[both[1]])
+    return found
+
+
+@contextmanager
+def _limited(cluster: Cluster, limit: tuple[int, int] | None) -> Iterator[None]:
+    """Have the controllers of Kubernetes send no more than `limit` while this lasts."""
+    if limit is None:
+        yield
+        return
+    before = run(["docker", "exec", str(cluster.node), "cat", _MANIFEST])
+    manifest = yaml.safe_load(before)
+    rate, burst = limit
+    manifest["spec"]["containers"][0]["command"] += [
+        f"--kube-api-qps={rate}", f"--kube-api-burst={burst}"
+    ]  # fmt: skip
+    _restart_controllers(cluster, yaml.safe_dump(manifest))
+    try:
+        yield
+    finally:
+        _restart_controllers(cluster, before)
+
+
+def _restart_controllers(cluster: Cluster, manifest: str) -> None:
+    """Have the node run the controllers as `manifest` says, and wait until they are in charge."""
+    path = "{.spec.holderIdentity}"
+    holder = (
+        "get",
+        "lease/kube-controller-manager",
+        "--namespace=kube-system",
+        f"-o=jsonpath={path}",
+    )
+    with step("Start Kubernetes' controllers anew"):
+        before = cluster.kubectl(*holder)
+        # In one step, and from outside of the folder, of which the kubelet reads every file.
+        script = f"cat > /tmp/manifest && mv /tmp/manifest {_MANIFEST}"
+        run(["docker", "exec", "-i", str(cluster.node), "sh", "-c", script], stdin=manifest)
+        deadline = time.monotonic() + sides.TIMEOUT_SECONDS
+        while cluster.kubectl(*holder) == before:
+            if time.monotonic() > deadline:
+                raise UserError("Kubernetes' controllers did not start again.")
+            time.sleep(_POLL_SECONDS)
+
+
+def _round(cluster: Cluster, side: Side, count: int, outcome: Outcome) -> float:
+    """The seconds until `count` tenants are ready; they are gone again at the end."""
+    api = config.new_client_from_config(str(cluster.kubeconfig))
+    names = [f"tenant-{number}" for number in range(count)]
+    with step(f"Render {count} tenants of {side.name}"):
+        tenants = _rendered(side, names)
+    sides.wait_for_calm_machine()
+    requests, began = api_server.requests(cluster), time.time()
+    try:
+        with step(f"Start {count} tenants of {side.name}"):
+            with ThreadPoolExecutor(_THREADS) as pool:
+                list(pool.map(lambda tenant: _create(api, tenant), tenants))
+            _wait_until_ready(api, side, count)
+        seconds = round(time.time() - began, 2)
+        written = (api_server.requests(cluster) - requests).writes
+        outcome.figures = _figures(cluster, written, tenants, count)
+    finally:
+        with step(f"Remove {count} tenants of {side.name}"):
+            cluster.kubectl("delete", "namespace", f"--selector={_LABEL}", "--wait=false")
+            _wait_until_gone(api, count)
+    return seconds
+
+
+def _rendered(side: Side, names: list[str]) -> list[list[Object]]:
+    """The objects of each tenant; the chart is rendered once for each of them."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda name: tenant(side, name), names))
+
+
+def tenant(side: Side, name: str) -> list[Object]:
+    """The objects of the tenant `name`, its namespace first."""
+    labels = OURS | RESTRICTED | {_LABEL: side.name}
+    metadata = {"name": name, "labels": labels}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    quota = {"tenant": {"resourceQuota": {"enabled": True, "hard": _QUOTA}}}
+    release = helm.objects(_VALUES | quota, release=side.name, namespace=name)
+    if not side.is_ours:
+        cluster = kuberay.ray_cluster(side.name, release, kuberay.autoscaler(release))
+        quotas = [obj for obj in release if obj["kind"] == "ResourceQuota"]
+        release = [*quotas, cluster]
+    return [namespace, *(_placed(obj, name) for obj in release)]
+
+
+def _placed(obj: Object, namespace: str) -> Object:
+    return obj | {"metadata": obj["metadata"] | {"namespace": namespace}}
+
+
+def _create(api: client.ApiClient, tenant: list[Object]) -> None:
+    for obj in tenant:
+        call(api, "POST", path(obj), obj)
+
+
+def path(obj: Object) -> str:
+    """Where the API takes an object of the kinds that a tenant has."""
+    version, kind = obj["apiVersion"], obj["kind"].lower()
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    namespace = obj["metadata"].get("namespace")
+    return f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
+
+
+def _wait_until_ready(api: client.ApiClient, side: Side, count: int) -> None:
+    wanted = count * PODS
+    deadline = time.monotonic() + sides.TIMEOUT_SECONDS + count * _SECONDS_PER_TENANT
+    ready = 0
+    while ready < wanted:
+        if time.monotonic() > deadline:
+            raise UserError(f"{ready} of {wanted} pods of {side.name} are ready.")
+        time.sleep(_POLL_SECONDS)
+        # From the API server's memory: this looks often, and must not be what is measured.
+        pods = call(api, "GET", f"/api/v1/pods?resourceVersion=0&labelSelector={_selector(side)}")
+        ready = sum(map(_is_ready, pods["items"]))
+
+
+def _selector(side: Side) -> str:
+    return f"app.kubernetes.io/instance={side.name}" if side.is_ours else "ray.io/is-ray-node=yes"
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _wait_until_gone(api: client.ApiClient, count: int) -> None:
+    deadline = time.monotonic() + sides.TIMEOUT_SECONDS + count * _SECONDS_PER_TENANT
+    while left := call(api, "GET", f"/api/v1/namespaces?labelSelector={_LABEL}")["items"]:
+        if time.monotonic() > deadline:
+            raise UserError(f"{len(left)} namespaces are still there.")
+        time.sleep(_POLL_SECONDS)
+
+
+def call(api: client.ApiClient, method: str, where: str, body: Object | None = None) -> Object:
+    """The API's answer as it is: thousands of pods as Python's objects would take seconds.
+
+    Raises UserError if it refuses.
+    """
+    headers = {"Content-Type": "application/json"}
+    answer = api.call_api(method, f"{api.configuration.host}{where}", headers, body)
+    text = answer.read()
+    if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise UserError(f"{method} {where}: {answer.status} {text.decode(errors='replace')}")
+    found: Object = json.loads(text)
+    return found
+
+
+def _figures(
+    cluster: Cluster, written: Counter[str], tenants: list[list[Object]], count: int
+) -> dict[str, float]:
+    own = {
+        f"objects per tenant: {kind}": float(number)
+        for kind, number in sorted(Counter(obj["kind"] for obj in tenants[0]).items())
+    }
+    writes = {
+        f"writes per tenant: {resource}": round(number / count, 2)
+        for resource, number in written.most_common()
+        if number >= count / 2
+    }
+    memory = {
+        f"memory of {name}, MiB": float(round(api_server.resident(cluster, name) / _MIB))
+        for name in ("kube-apiserver", "kube-controller-manager")
+    }
+    total = {"writes per tenant": round(written.total() / count, 2)}
+    return {"tenants": float(count), **own, **total, **writes, **memory}
+
+
+def remark(result: Object) -> str:
+    """What is measured, and what the time grows by."""
+    ours, theirs = (
+        {name: statistics.median(values) for name, values in result[side]["samples"].items()}
+        for side in ("ours", "kuberay")
+    )
+
+    def growth(medians: dict[str, float]) -> str:
+        each = [f"{seconds / int(name.split()[0]) * 1000:.0f}" for name, seconds in medians.items()]
+        return ", ".join(each)
+
+    return (
+        "From the first request to the moment at which the pods of all tenants are ready: each has "
+        "a namespace with a quota, a head, two groups of one worker, and an autoscaler. Nodes and "
+        "pods are KWOK's, which exist in the API alone and are ready at once, so this is the "
+        "control plane's time, not Ray's. Both sides are created by one program, eight tenants at "
+        f"a time; KubeRay's operator is up already. A tenant takes {growth(ours)} ms (ours) and "
+        f"{growth(theirs)} ms (KubeRay) in the order of the rows: growth is linear where these are "
+        "the same. Where the time goes: each controller of Kubernetes may send 20 requests per "
+        "second by default, and our tenants are Deployments, each of which is several writes of "
+        "the Deployment and ReplicaSet controllers; KubeRay's operator makes pods itself, and may "
+        "send 100. What a user can change: `--kube-api-qps` and `--kube-api-burst` of "
+        "kube-controller-manager. Their pods report no use, so no autoscaler acts here: how it "
+        "reacts among many tenants is not measured."
+    )
