@@ -3,7 +3,8 @@
 Raises `minReplicas` of a group's HorizontalPodAutoscaler, and the number of its pods in the same
 moment, to what waiting tasks, actors and placement groups take; lowers `minReplicas` when that many
 have not been wanted for a while. Which workers go then, and when, is up to the autoscaler: only a
-group that may have none is sent to zero here, because no autoscaler does that.
+group that may have none is sent to zero here, because no autoscaler does that. On request, idle
+workers are marked as those to take first.
 """
 
 from __future__ import annotations
@@ -12,21 +13,28 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import ssl
 import time
 from typing import Any
 
 from floors import Floor, Wanted, wanted
 from packing import COMMON, UNIT, Group, Request
-from state import State
+from state import Node, State
 
 AGAIN_SECONDS = 5  # how long an unchanged picture needs no second look
 CONFIRM_SECONDS = 60  # how often a floor is written that nobody should have changed
+IDLE_SECONDS = 5  # a shorter pause between tasks makes no worker one to take first
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-class ConflictError(OSError):
-    """Somebody else was faster."""
+class RefusedError(OSError):
+    """What the Kubernetes API does not do, and the status of its answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Kubernetes:
@@ -38,7 +46,7 @@ class Kubernetes:
         self._trust.load_verify_locations(ACCOUNT / "ca.crt")
 
     def call(self, method: str, api: str, path: str, body: Any = None) -> dict[str, Any]:
-        """The answer of the API. Raises OSError, also for what it refuses, and ConflictError."""
+        """The answer of the API. Raises OSError; RefusedError for what it refuses."""
         host, port = (os.environ[f"KUBERNETES_SERVICE_{part}"] for part in ("HOST", "PORT"))
         connection = http.client.HTTPSConnection(host, int(port), timeout=5, context=self._trust)
         try:
@@ -61,8 +69,8 @@ class Kubernetes:
         finally:
             connection.close()
         if answer.status >= 300:
-            kind = ConflictError if answer.status == 409 else OSError
-            raise kind(f"{method} {path}: {answer.status} {text.decode(errors='replace')}")
+            message = f"{method} {path}: {answer.status} {text.decode(errors='replace')}"
+            raise RefusedError(answer.status, message)
         found: dict[str, Any] = json.loads(text)
         return found
 
@@ -81,6 +89,8 @@ class Scaled:
         self._kubernetes = kubernetes
         self._written = -1
         self._scale: dict[str, Any] = {}
+        self._marks: bool = values["podDeletionCost"]
+        self._busy: dict[str, bool] = {}
 
     @property
     def known_size(self) -> int:
@@ -123,12 +133,32 @@ class Scaled:
         }
         try:
             self._scale = self._kubernetes.call("PATCH", *self._scale_path(), patch)
-        except ConflictError:
-            # Often it is the autoscaler, which has seen its new floor.
-            if self.size() < size:
+        except RefusedError as error:
+            # Somebody else was faster: often the autoscaler, which has seen its new floor.
+            if error.status != 409 or self.size() < size:
                 raise
         about = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self._deployment}
         announce(self._kubernetes, about | {"uid": seen["uid"]}, reason, message)
+
+    def mark(self, nodes: list[Node]) -> None:
+        """Have a scale-in take idle workers first, where that is wanted: mark who has changed."""
+        # Who may register a node in Ray could name any pod, but gets at this group's alone.
+        own = re.compile(rf"{re.escape(self._deployment)}-[a-z0-9-]+")
+        busy = {
+            node.pod: node.idle_seconds < IDLE_SECONDS
+            for node in nodes
+            if self._marks and own.fullmatch(node.pod)
+        }
+        self._busy = {pod: was for pod, was in self._busy.items() if pod in busy}
+        for pod, is_busy in busy.items():
+            if self._busy.get(pod) != is_busy:
+                patch = {"metadata": {"annotations": {DELETION_COST: str(int(is_busy))}}}
+                try:
+                    self._kubernetes.call("PATCH", "api/v1", f"pods/{pod}", patch)
+                except RefusedError as error:
+                    if error.status != 404:  # Ray sees a little later that a pod is gone
+                        raise
+                self._busy[pod] = is_busy
 
     def _hpa(self) -> tuple[str, str]:
         return "apis/autoscaling/v2", f"horizontalpodautoscalers/{self._autoscaler}"
@@ -185,6 +215,8 @@ class Scaler:
             metrics[f'ray_cluster_demand_floor_workers{{group="{name}"}}'] = floor
         self._wanted = found.workers
         self.metrics = metrics | self._tell(found)
+        for scaled in self._groups:
+            scaled.mark([n for n in state.nodes if n.worker.group == scaled.group.name])
         self._picture, self._again = picture if sure else None, now + AGAIN_SECONDS
         if now >= self._confirm:
             self._confirm = now + CONFIRM_SECONDS
