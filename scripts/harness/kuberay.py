@@ -132,6 +132,11 @@ def head_selector(name: str) -> str:
     return f"ray.io/cluster={name},ray.io/node-type=head"
 
 
+def worker_selector(name: str) -> str:
+    """The labels of the workers' pods of the RayCluster `name`."""
+    return f"ray.io/cluster={name},ray.io/node-type=worker"
+
+
 def ray_cluster(name: str, release: list[Object], autoscaler: Object | None = None) -> Object:
     """A RayCluster equal to `release`, the rendered objects of the chart.
 

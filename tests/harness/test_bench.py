@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness import bench
+from harness import bench, scale_out
 
 
 @pytest.fixture
@@ -40,6 +40,19 @@ def test_readme_has_both_sides_in_one_row(result: dict[str, Any]) -> None:
     text = bench.readme({"render": result | {"kuberay": {"samples": theirs}}})
     assert "| ours: median, s | ours: spread, s | KubeRay: median, s |" in text
     assert "| defaults | 3 | 0.200 | 0.100 to 0.400 | 4.000 | 4.000 to 4.000 | 0.05 |" in text
+
+
+def test_readme_says_how_long_kuberay_did_not_react(result: dict[str, Any]) -> None:
+    stages = ("metrics", "autoscaler", "scheduling", "start", "join", "total")
+    ours = {"samples": {stage: [1.0] for stage in stages}}
+    memory = result | {"ours": ours, "goal": {}, "kuberay": {"samples": None, "watched": 55}}
+    text = " ".join(bench.readme({"scale_out_memory": memory}).split())
+    assert "KubeRay does not react" in text
+    assert "held the same for 55 s" in text
+
+
+def test_goal_on_demand_is_a_part_of_kuberays_median() -> None:
+    assert scale_out.demand_goal({"total": [9.0, 10.0, 50.0]}) == 6.0
 
 
 def test_readme_tells_machine_commit_and_versions(result: dict[str, Any]) -> None:
