@@ -1,5 +1,6 @@
 """Worker groups follow what Ray is asked for, beside what their workers use."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,8 @@ from .test_drain import wait_for_tasks
 
 ASKS = JOBS / "asks.py"
 HOLD = JOBS / "hold.py"
+SAW_TOOTH = JOBS / "saw_tooth.py"
+SAW_SECONDS = 15 * 60
 GO = "open('/tmp/go', 'w')"  # which tasks of HOLD wait for
 QUIET_SECONDS = 10
 
@@ -131,6 +134,53 @@ def test_scale_in_takes_the_idle_worker_though_the_busy_one_is_younger(
         assert workers(release, 1) == {younger}
         run_in(release, younger, GO)
         assert set(last_json(ray_api.wait(dashboard, job))) == {older, younger}
+
+
+@pytest.mark.slow
+@pytest.mark.scenario("demand.saw-tooth")
+@pytest.mark.needs(cpu=300, memory=5 * 1024)
+def test_saw_tooth_has_hardly_a_worker_come_or_go_for_nothing(
+    install: Callable[..., Release], metrics: None
+) -> None:
+    """Nothing but the floor holds workers through a short valley; in a long one they go.
+
+    A step is needless if the next one takes it back within the quiet time: it should have waited,
+    or there was no call for it.
+    """
+    quiet_seconds = 60
+    values = demanding(default={})
+    at_once = {"type": "Percent", "value": 100, "periodSeconds": 15}
+    values["worker"]["autoscaling"] |= {
+        "demand": {"enabled": True, "quietSeconds": quiet_seconds},
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0, "policies": [at_once]}},
+    }
+    release = install(values)
+    release.wait_for_workers()
+    apps = client.AppsV1Api(release.api)
+    steps = [(0, 1)]  # seconds, and the number of workers from then on
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, SAW_TOOTH, str(SAW_SECONDS))
+        began = time.monotonic()
+
+        def look() -> str:
+            scale = apps.read_namespaced_deployment_scale(release.worker_name(), release.namespace)
+            if (size := scale.spec.replicas) != steps[-1][1]:
+                steps.append((round(time.monotonic() - began), size))
+            return str(ray_api.call(dashboard, f"/api/jobs/{job}")["status"])
+
+        wait_until(
+            "the end of the load", look, lambda s: s in ray_api.ENDED, timeout=SAW_SECONDS + 120
+        )
+    needless = [
+        (back, size)
+        for (_, before), (there, between), (back, size) in zip(
+            steps, steps[1:], steps[2:], strict=False
+        )
+        if (between - before) * (size - between) < 0 and back - there < quiet_seconds
+    ]
+    print(f"needless: {needless} of {steps}")
+    assert {size for _, size in steps} == {1, 2, 3}, steps
+    assert len(needless) <= 1, f"{needless} of {steps}"
 
 
 @pytest.mark.slow
