@@ -173,11 +173,12 @@ def _scale_out_demand_remark(result: Result) -> str:
         "Ours scales by `autoscaling.demand`, KubeRay by its autoscaler; both have the same "
         "image, resources and machine, and take turns. `autoscaler` lasts until the group is asked "
         "for one more worker, `scheduling` until its pod has a node, `start` until its container "
-        "runs, and `join` is Ray's own start. Our sidecar looks twice a second and acts on what "
-        f"it has seen twice: {ours['autoscaler']:.1f} s, of which a second is for demand to reach "
-        f"the GCS. KubeRay's autoscaler looks every five seconds: {theirs['autoscaler']:.1f} s; "
-        "and its pods have an init container that loads Ray once more to ask for the GCS, which is "
-        f"in its `start`: {theirs['start']:.1f} s to our {ours['start']:.1f} s. The goal is "
+        "runs, and `join` is Ray's own start. Where the time goes: the GCS asks its nodes once a "
+        "second what waits, our sidecar asks the GCS twice a second and acts on what it has seen "
+        f"twice, {ours['autoscaler']:.1f} s in all; KubeRay's autoscaler looks every five seconds, "
+        f"{theirs['autoscaler']:.1f} s. Its pods have an init container that loads Ray once more "
+        "to ask for the GCS, which is in their `start`: "
+        f"{theirs['start']:.1f} s to our {ours['start']:.1f} s. The goal is "
         f"{scale_out.DEMAND_GOAL_RATIO} of KubeRay's median."
     )
 
