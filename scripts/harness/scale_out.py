@@ -86,6 +86,8 @@ def _values(**autoscaling: Any) -> Values:
 _KUBERAYS_AUTOSCALER: dict[str, Any] = {
     "version": "v2",
     "idleTimeoutSeconds": 5,
+    # As its Ray containers: the namespace enforces the restricted standard.
+    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     "resources": {
         "requests": {"cpu": "50m", "memory": "512Mi"},
         "limits": {"cpu": "500m", "memory": "512Mi"},
