@@ -336,3 +336,45 @@ def _see_nothing(look: _Look, load: _Load, seconds: float) -> None:
             time.sleep(1)
     finally:
         ray_api.stop(look.dashboard, job)
+
+
+def memory_remark(result: dict[str, Any]) -> str:
+    """What the stages are, and what of them is ours."""
+    samples = result["ours"]["samples"]
+    waiting = [sum(pair) for pair in zip(samples["metrics"], samples["autoscaler"], strict=True)]
+    return (
+        "From the moment at which a worker holds more memory than the target to the moment at "
+        "which a second one is ALIVE in Ray's node table, in a cluster with Kubernetes' own "
+        "periods. `metrics` lasts until the metrics server tells of it, which measures every 15 s, "
+        "and `autoscaler` until the Deployment is asked for one more worker: the autoscaler looks "
+        f"every 15 s. These two took {statistics.median(waiting):.1f} s (median), and up to 30 s "
+        "of that is how Kubernetes is set up. The rest is the new pod's: `scheduling`, `start` of "
+        "its container, and `join`, Ray's own start."
+    ) + (
+        f" KubeRay does not react, which is no fault of it: it scales on what tasks ask for. Its "
+        f"worker held the same for {watched} s, thrice our slowest run, and stayed alone."
+        if (watched := result.get("watched"))
+        else ""
+    )
+
+
+def demand_remark(result: dict[str, Any]) -> str:
+    """What the stages are, and where the time goes."""
+    ours, theirs = (
+        {stage: statistics.median(s) for stage, s in result[side]["samples"].items()}
+        for side in ("ours", "kuberay")
+    )
+    return (
+        "From the moment at which a job has submitted one task more than its cluster has CPUs to "
+        "the moment at which a second worker is ALIVE in Ray's node table; the tasks use nothing. "
+        "Ours scales by `autoscaling.demand`, KubeRay by its autoscaler; both have the same "
+        "image, resources and machine, and take turns. `autoscaler` lasts until the group is asked "
+        "for one more worker, `scheduling` until its pod has a node, `start` until its container "
+        "runs, and `join` is Ray's own start. Where the time goes: the GCS asks its nodes once a "
+        "second what waits, our sidecar asks the GCS twice a second and acts on what it has seen "
+        f"twice, {ours['autoscaler']:.1f} s in all; KubeRay's autoscaler looks every five seconds, "
+        f"{theirs['autoscaler']:.1f} s. Its pods have an init container that loads Ray once more "
+        "to ask for the GCS, which is in their `start`: "
+        f"{theirs['start']:.1f} s to our {ours['start']:.1f} s. The goal is "
+        f"{DEMAND_GOAL_RATIO} of KubeRay's median."
+    )
