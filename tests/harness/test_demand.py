@@ -1,6 +1,7 @@
 """The sidecar that scales on demand: what it reads of Ray, and what it writes to Kubernetes."""
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -382,6 +383,40 @@ def test_pod_that_is_gone_keeps_no_other_from_being_marked() -> None:
     kubernetes.gone = "worker-default-0"
     scaler(kubernetes, podDeletionCost=True).look(cluster(True, True), now=0)
     assert kubernetes.marks == [("worker-default-1", "1")]
+
+
+def saw_tooth(now: float) -> int:
+    """One, two, three tasks for 20 s each; then none for 30 s and for 180 s by turns."""
+    now %= 60 + 30 + 60 + 180
+    tooth = now - 90 if now >= 90 else now
+    return int(tooth // 20) + 1 if tooth < 60 else 0
+
+
+def test_saw_tooth_has_no_worker_come_or_go_for_nothing() -> None:
+    """Under an autoscaler that takes whatever the floor lets it, with workers that take 5 s.
+
+    A step is needless if the next one takes it back within the quiet time.
+    """
+    kubernetes = Recorder(replicas=1, floor=1)
+    one = scaler(kubernetes)
+    joined = [0.0]  # when
+    steps = [(0.0, 1)]
+    for now in (tick / 2 for tick in range(15 * 60 * 2)):
+        if now % 15 == 0:
+            kubernetes.replicas = kubernetes.floor
+        missing = kubernetes.replicas - len(joined)
+        joined = [*joined, *[now + 5] * missing][: kubernetes.replicas]
+        here = sum(at <= now for at in joined)
+        busy = min(here, saw_tooth(now))
+        workers = (at < busy for at in range(here))
+        one.look(cluster(*workers, waiting=saw_tooth(now) - busy), now=now)
+        if kubernetes.replicas != steps[-1][1]:
+            steps.append((now, kubernetes.replicas))
+    assert [size for _, size in steps] == [1, *[2, 3, 1] * 3], steps
+    turns = [
+        later - at for (at, before), (later, after) in pairwise(steps[1:]) if 1 in (before, after)
+    ]
+    assert min(turns) > 60, steps
 
 
 def test_group_of_kedas_is_only_told_about() -> None:
