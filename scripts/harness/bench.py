@@ -99,27 +99,15 @@ def _start(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
 
 
 def _scale_out(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+    kuberay.build()
     cluster = _cluster(arguments)
     clusters.wait_for_metrics(cluster)
-    measured = scale_out.measure(cluster, rounds)
-    samples = {stage: [one[stage] for one in measured] for stage in (*scale_out.STAGES, "total")}
-    goal = {"total": scale_out.GOAL_SECONDS}
-    return {"scale_out_memory": _result(_versions(cluster), goal, samples)}
-
-
-def _scale_out_remark(result: Result) -> str:
-    """What the stages are, and what of them is ours."""
-    samples = result["ours"]["samples"]
-    waiting = [sum(pair) for pair in zip(samples["metrics"], samples["autoscaler"], strict=True)]
-    return (
-        "From the moment at which a worker holds more memory than the target to the moment at "
-        "which a second one is ALIVE in Ray's node table, in a cluster with Kubernetes' own "
-        "periods. `metrics` lasts until the metrics server tells of it, which measures every 15 s, "
-        "and `autoscaler` until the Deployment is asked for one more worker: the autoscaler looks "
-        f"every 15 s. These two took {statistics.median(waiting):.1f} s (median), and up to 30 s "
-        "of that is how Kubernetes is set up. The rest is the new pod's: `scheduling`, `start` of "
-        "its container, and `join`, Ray's own start."
-    )
+    versions = _versions_of_both(cluster)
+    goal = {"total": {"ratio": scale_out.DEMAND_GOAL_RATIO}}
+    on_demand = _result(versions, goal, *scale_out.on_demand(cluster, rounds))
+    samples, watched = scale_out.on_memory(cluster, rounds)
+    on_memory = _result(versions, {"total": scale_out.MEMORY_GOAL_SECONDS}, samples)
+    return {"scale_out_demand": on_demand, "scale_out_memory": on_memory | {"watched": watched}}
 
 
 # --- scale-in ---------------------------------------------------------------------------------
@@ -198,7 +186,9 @@ def _versions_of_both(cluster: Cluster) -> dict[str, str]:
 BENCHMARKS = {
     "start": Benchmark("how long it takes from an install to the first task done", 5, _start),
     "scale-out": Benchmark(
-        "how long a group takes to grow when its memory passes the target", 5, _scale_out
+        "how long a group takes to grow, on demand and on memory, KubeRay's beside ours",
+        5,
+        _scale_out,
     ),
     "scale-in": Benchmark(
         "what becomes of the tasks of a worker that has to go, and how long it stays", 5, _scale_in
@@ -222,6 +212,7 @@ BENCHMARKS = {
 _TITLES = {
     "render": "`helm template`",
     "start": "Start: from an install to the first task done",
+    "scale_out_demand": "Scale-out on demand",
     "scale_out_memory": "Scale-out on memory",
     "scale_in": "Scale-in: a worker has to go",
     "footprint": "Footprint of an idle tenant",
@@ -235,7 +226,8 @@ _TITLES = {
 _REMARKS: dict[str, Callable[[Result], str]] = {
     "render": rendering.remark,
     "start": start.remark,
-    "scale_out_memory": _scale_out_remark,
+    "scale_out_demand": scale_out.demand_remark,
+    "scale_out_memory": scale_out.memory_remark,
     "scale_in": scale_in.remark,
     "footprint": footprint.remark,
     **dict.fromkeys(tenants.LIMITS, tenants.remark),

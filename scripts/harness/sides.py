@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernetes import client, config
 
@@ -17,6 +17,7 @@ from harness.process import CommandError, run
 from harness.ray_api import Dashboard
 
 Samples = dict[str, list[float]]
+_Item = TypeVar("_Item")
 
 POLL_SECONDS = 0.25
 TIMEOUT_SECONDS = 300
@@ -94,7 +95,7 @@ def installed(
         yield began
 
 
-def turn(sides: Sequence[Side], number: int) -> Iterator[Side]:
+def turn(sides: Sequence[_Item], number: int) -> Iterator[_Item]:
     """The sides in the order of round `number`: none always follows another's unrest."""
     return iter(sides) if number % 2 else reversed(sides)
 

@@ -1,5 +1,6 @@
 """Worker groups follow what Ray is asked for, beside what their workers use."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -8,7 +9,6 @@ import pytest
 from kubernetes import client
 
 from harness import ray_api
-from harness.cluster import Cluster
 from harness.process import CommandError
 
 from .release import (
@@ -20,16 +20,22 @@ from .release import (
     wait_for_log,
     wait_until,
 )
+from .test_drain import wait_for_tasks
 
 ASKS = JOBS / "asks.py"
 HOLD = JOBS / "hold.py"
+SAW_TOOTH = JOBS / "saw_tooth.py"
+SAW_SECONDS = 15 * 60
+GO = "open('/tmp/go', 'w')"  # which tasks of HOLD wait for
 QUIET_SECONDS = 10
 
 
 def demanding(**groups: Any) -> dict[str, Any]:
     """Values of groups that follow demand, and soon forget it."""
     demand = {"enabled": True, "quietSeconds": QUIET_SECONDS}
-    return small(autoscaling={"maxReplicas": 3, "demand": demand}) | {"workerGroups": groups}
+    # Of a CPU request as small as theirs an idle Ray takes too much for its group to come back.
+    autoscaling = {"maxReplicas": 3, "targetCPUUtilizationPercentage": 0, "demand": demand}
+    return small(autoscaling=autoscaling) | {"workerGroups": groups}
 
 
 def events(release: Release, reason: str) -> list[str]:
@@ -37,6 +43,12 @@ def events(release: Release, reason: str) -> list[str]:
     core = client.CoreV1Api(release.api)
     found = core.list_namespaced_event(release.namespace, field_selector=f"reason={reason}")
     return [event.message for event in found.items]
+
+
+def run_in(release: Release, pod: str, program: str, container: str = "ray-worker") -> None:
+    """Run the Python text `program` in a pod of the release."""
+    where = (f"--namespace={release.namespace}", pod, f"--container={container}")
+    release.cluster.kubectl("exec", *where, "--", "python", "-c", program)
 
 
 def workers(release: Release, number: int, group: str = "default") -> set[str]:
@@ -64,15 +76,11 @@ def floor(release: Release, expected: int) -> None:
 @pytest.mark.scenario("demand.infeasible")
 @pytest.mark.needs(cpu=300, memory=5 * 1024)
 def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
-    install: Callable[..., Release], testbed: Cluster, namespace: str
+    install: Callable[..., Release],
 ) -> None:
     """The tasks use nothing: no autoscaler would see them. What never fits is named."""
     release = install(demanding(default={}))
     (head,) = release.pod_names("head")
-
-    def in_pod(pod: str, container: str, program: str) -> str:
-        exec_ = ("exec", f"--namespace={namespace}", pod, f"--container={container}", "--")
-        return testbed.kubectl(*exec_, "python", "-c", program)
 
     with release.dashboard() as dashboard:
         first = ray_api.submit(dashboard, HOLD, "2")
@@ -81,7 +89,7 @@ def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
         assert events(release, "ScaledOutOnDemand")[0].startswith("From 1 to 2 workers: ")
 
         with suppress(CommandError):  # what kills the container's first process goes with it
-            in_pod(head, "demand", "import os; os.kill(1, 15)")
+            run_in(release, head, "import os; os.kill(1, 15)", container="demand")
         second = ray_api.submit(dashboard, HOLD, "1")
         there = workers(release, 3)
         floor(release, 3)
@@ -96,10 +104,83 @@ def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
         ray_api.stop(dashboard, impossible)
         for pod in there:
             release.wait_for_workers()
-            in_pod(pod, "ray-worker", "open('/tmp/go', 'w')")
+            run_in(release, pod, GO)
         ran_on = [pod for job in (first, second) for pod in last_json(ray_api.wait(dashboard, job))]
     assert there <= set(ran_on)
     floor(release, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.scenario("demand.deletion-cost")
+@pytest.mark.needs(cpu=300, memory=4 * 1024)
+def test_scale_in_takes_the_idle_worker_though_the_busy_one_is_younger(
+    install: Callable[..., Release], metrics: None
+) -> None:
+    """Kubernetes takes the one that was ready last, unless it costs more."""
+    values = demanding(default={})
+    values["worker"]["autoscaling"] |= {
+        "maxReplicas": 2,
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
+    }
+    values["worker"]["autoscaling"]["demand"]["podDeletionCost"] = True
+    release = install(values)
+    (older,) = workers(release, 1)
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, HOLD, "2")
+        (younger,) = workers(release, 2) - {older}
+        release.wait_for_workers()
+        wait_for_tasks(dashboard, workers=2)
+        run_in(release, older, GO)
+        assert workers(release, 1) == {younger}
+        run_in(release, younger, GO)
+        assert set(last_json(ray_api.wait(dashboard, job))) == {older, younger}
+
+
+@pytest.mark.slow
+@pytest.mark.scenario("demand.saw-tooth")
+@pytest.mark.needs(cpu=300, memory=5 * 1024)
+def test_saw_tooth_has_hardly_a_worker_come_or_go_for_nothing(
+    install: Callable[..., Release], metrics: None
+) -> None:
+    """Nothing but the floor holds workers through a short valley; in a long one they go.
+
+    A step is needless if the next one takes it back within the quiet time: it should have waited,
+    or there was no call for it.
+    """
+    quiet_seconds = 60
+    values = demanding(default={})
+    at_once = {"type": "Percent", "value": 100, "periodSeconds": 15}
+    values["worker"]["autoscaling"] |= {
+        "demand": {"enabled": True, "quietSeconds": quiet_seconds},
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0, "policies": [at_once]}},
+    }
+    release = install(values)
+    release.wait_for_workers()
+    apps = client.AppsV1Api(release.api)
+    steps = [(0, 1)]  # seconds, and the number of workers from then on
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, SAW_TOOTH, str(SAW_SECONDS))
+        began = time.monotonic()
+
+        def look() -> str:
+            scale = apps.read_namespaced_deployment_scale(release.worker_name(), release.namespace)
+            if (size := scale.spec.replicas) != steps[-1][1]:
+                steps.append((round(time.monotonic() - began), size))
+            return str(ray_api.call(dashboard, f"/api/jobs/{job}")["status"])
+
+        wait_until(
+            "the end of the load", look, lambda s: s in ray_api.ENDED, timeout=SAW_SECONDS + 120
+        )
+    needless = [
+        (back, size)
+        for (_, before), (there, between), (back, size) in zip(
+            steps, steps[1:], steps[2:], strict=False
+        )
+        if (between - before) * (size - between) < 0 and back - there < quiet_seconds
+    ]
+    print(f"needless: {needless} of {steps}")
+    assert {size for _, size in steps} == {1, 2, 3}, steps
+    assert len(needless) <= 1, f"{needless} of {steps}"
 
 
 @pytest.mark.slow

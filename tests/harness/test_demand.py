@@ -1,12 +1,13 @@
 """The sidecar that scales on demand: what it reads of Ray, and what it writes to Kubernetes."""
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from floors import Floor, wanted
 from packing import UNIT, Group, Request, Worker
-from scaler import ConflictError, Kubernetes, Scaled, Scaler
+from scaler import DELETION_COST, Kubernetes, RefusedError, Scaled, Scaler
 from state import Node, State, decode
 
 GROUP = Group("default", {"CPU": UNIT}, {"ray.io/node-group": "default"}, limit=5)
@@ -93,13 +94,13 @@ def ray_node(status: int, idle_ms: int) -> tuple[int, bytes]:
     """A NodeState."""
     total, free = entries(5, {"CPU": 4.0}), entries(4, {"CPU": 1.0})
     labels, apart = entries(13, {"zone": "a"}), entries(6, {"_PG_x": ""})
-    about = [(3, "default"), (8, status), (9, idle_ms)]
+    about = [(2, "worker-1"), (3, "default"), (8, status), (9, idle_ms)]
     return 3, message(*about, *total, *free, *labels, *apart)
 
 
 def test_nodes_are_read_with_their_room_and_labels() -> None:
     (node,) = answer(ray_node(3, 1500)).nodes
-    assert node.idle_seconds == 1.5
+    assert (node.idle_seconds, node.pod) == (1.5, "worker-1")
     worker = node.worker
     assert (worker.group, worker.labels, worker.apart) == ("default", {"zone": "a"}, {"_PG_x"})
     assert (worker.total, worker.free) == ({"CPU": 4 * UNIT}, {"CPU": UNIT})
@@ -116,8 +117,9 @@ def cluster(*busy: bool, waiting: int = 0) -> State:
         Node(
             Worker("default", GROUP.amounts, GROUP.labels, free={} if one else None),
             0 if one else 1000,
+            f"worker-default-{number}",
         )
-        for one in busy
+        for number, one in enumerate(busy)
     ]
     return State(nodes, [(ONE_CPU, waiting)] if waiting else [], [])
 
@@ -165,6 +167,8 @@ class Recorder(Kubernetes):
         self.namespace = "ray"
         self.replicas, self.floor = replicas, floor
         self.reads = 0
+        self.marks: list[tuple[str, str]] = []
+        self.gone = ""
         self.events: list[dict[str, Any]] = []
         self.broken = False
         self.autoscaler_is_fast = False
@@ -179,6 +183,11 @@ class Recorder(Kubernetes):
             self.events.append(body)
             return {}
         kind, name, *_ = path.split("/")
+        if kind == "pods":
+            if name == self.gone:
+                raise RefusedError(404, f"no pod {name}")
+            self.marks.append((name, body["metadata"]["annotations"][DELETION_COST]))
+            return {}
         if kind == "horizontalpodautoscalers":
             assert name == "demand-default"
             self.floor = body["spec"]["minReplicas"] if body else self.floor
@@ -186,7 +195,7 @@ class Recorder(Kubernetes):
         assert path == "deployments/worker-default/scale"
         if body and self.autoscaler_is_fast and self.replicas < self.floor:
             self.replicas = self.floor
-            raise ConflictError("the object has been modified")
+            raise RefusedError(409, "the object has been modified")
         self.replicas = body["spec"]["replicas"] if body else self.replicas
         metadata = {"name": name, "uid": "u", "resourceVersion": "1"}
         return {"metadata": metadata, "spec": {"replicas": self.replicas} if self.replicas else {}}
@@ -201,6 +210,7 @@ def scaler(kubernetes: Recorder, **values: Any) -> Scaler:
         "minReplicas": 1,
         "maxReplicas": 5,
         "quietSeconds": 60,
+        "podDeletionCost": False,
         "amounts": {"CPU": 1},
         "labels": {},
     }
@@ -332,6 +342,81 @@ def test_demand_that_never_fits_is_an_event_once_and_a_metric() -> None:
     assert event["message"].endswith("asks for: TPU: 1")
     key = 'ray_cluster_demand_unplaced{reason="impossible",shape="TPU: 1"}'
     assert one.metrics[key] == 7
+
+
+def test_workers_are_marked_when_they_turn_busy_or_idle_and_not_again() -> None:
+    kubernetes = Recorder(replicas=2, floor=2)
+    one = scaler(kubernetes, podDeletionCost=True)
+    for now in range(0, 50, 5):
+        one.look(cluster(True, False), now=now)
+    one.look(cluster(True, True), now=50)
+    first, second = "worker-default-0", "worker-default-1"
+    assert kubernetes.marks == [(first, "1"), (second, "0"), (second, "1")]
+
+
+def test_pause_between_tasks_makes_no_worker_one_to_take_first() -> None:
+    kubernetes = Recorder(replicas=1, floor=1)
+    one = scaler(kubernetes, podDeletionCost=True)
+    (node,) = cluster(True).nodes
+    for now in range(20):
+        one.look(State([node._replace(idle_seconds=now % 2)], [], []), now=now)
+    assert kubernetes.marks == [("worker-default-0", "1")]
+
+
+@pytest.mark.parametrize("pod", ["other-default-0", "worker-default-0/status", "", "x/../worker"])
+def test_pod_that_is_none_of_the_groups_is_never_marked(pod: str) -> None:
+    """What registers a node in Ray says itself in which pod it is."""
+    kubernetes = Recorder(replicas=1, floor=1)
+    one = scaler(kubernetes, podDeletionCost=True)
+    one.look(State([node._replace(pod=pod) for node in cluster(True).nodes], [], []), now=0)
+    assert kubernetes.marks == []
+
+
+def test_nobody_is_marked_unasked() -> None:
+    kubernetes = Recorder(replicas=1, floor=1)
+    scaler(kubernetes).look(cluster(True), now=0)
+    assert kubernetes.marks == []
+
+
+def test_pod_that_is_gone_keeps_no_other_from_being_marked() -> None:
+    kubernetes = Recorder(replicas=2, floor=2)
+    kubernetes.gone = "worker-default-0"
+    scaler(kubernetes, podDeletionCost=True).look(cluster(True, True), now=0)
+    assert kubernetes.marks == [("worker-default-1", "1")]
+
+
+def saw_tooth(now: float) -> int:
+    """One, two, three tasks for 20 s each; then none for 30 s and for 180 s by turns."""
+    now %= 60 + 30 + 60 + 180
+    tooth = now - 90 if now >= 90 else now
+    return int(tooth // 20) + 1 if tooth < 60 else 0
+
+
+def test_saw_tooth_has_no_worker_come_or_go_for_nothing() -> None:
+    """Under an autoscaler that takes whatever the floor lets it, with workers that take 5 s.
+
+    A step is needless if the next one takes it back within the quiet time.
+    """
+    kubernetes = Recorder(replicas=1, floor=1)
+    one = scaler(kubernetes)
+    joined = [0.0]  # when
+    steps = [(0.0, 1)]
+    for now in (tick / 2 for tick in range(15 * 60 * 2)):
+        if now % 15 == 0:
+            kubernetes.replicas = kubernetes.floor
+        missing = kubernetes.replicas - len(joined)
+        joined = [*joined, *[now + 5] * missing][: kubernetes.replicas]
+        here = sum(at <= now for at in joined)
+        busy = min(here, saw_tooth(now))
+        workers = (at < busy for at in range(here))
+        one.look(cluster(*workers, waiting=saw_tooth(now) - busy), now=now)
+        if kubernetes.replicas != steps[-1][1]:
+            steps.append((now, kubernetes.replicas))
+    assert [size for _, size in steps] == [1, *[2, 3, 1] * 3], steps
+    turns = [
+        later - at for (at, before), (later, after) in pairwise(steps[1:]) if 1 in (before, after)
+    ]
+    assert min(turns) > 60, steps
 
 
 def test_group_of_kedas_is_only_told_about() -> None:

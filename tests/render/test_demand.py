@@ -150,6 +150,26 @@ def test_sidecar_may_scale_its_groups_by_name_and_write_events_and_nothing_else(
     }
 
 
+def test_pods_are_the_sidecars_to_change_only_where_a_group_marks_them() -> None:
+    objects = demanding(autoscaling={"demand": {"enabled": True, "podDeletionCost": True}})
+    assert rules(objects).items() >= rules(demanding()).items()
+    assert rules(objects)["pods"] == {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_sidecar_knows_which_groups_workers_it_marks(marks: bool) -> None:
+    demand = {"enabled": True, "podDeletionCost": marks}
+    (told,) = config(demanding(autoscaling={"demand": demand}))["groups"]
+    assert told["podDeletionCost"] is marks
+
+
+def test_marking_pods_changes_nothing_but_the_role_and_what_the_sidecar_is_told() -> None:
+    demand = {"enabled": True, "podDeletionCost": True}
+    without = demanding()
+    changed = [one for one in demanding(autoscaling={"demand": demand}) if one not in without]
+    assert {one["kind"] for one in changed} == {"ConfigMap", "Role"}
+
+
 def test_token_is_in_the_sidecar_alone() -> None:
     objects = demanding()
     holders = [

@@ -630,6 +630,12 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "workerGroups.default.autoscaling.enabled is false: write both true, or both false",
     ),
     (
+        "deletion cost without demand",
+        worker(autoscaling={"demand": {"podDeletionCost": True}}),
+        "workerGroups.default.autoscaling.demand.podDeletionCost is true, but "
+        "workerGroups.default.autoscaling.demand.enabled is false",
+    ),
+    (
         "token for jobs beside demand",
         worker(autoscaling={"demand": {"enabled": True}})
         | {"serviceAccount": {"automount": True, "create": True}},

@@ -146,6 +146,7 @@ metadata:
       "minReplicas" (int $group.autoscaling.minReplicas)
       "maxReplicas" (int $group.autoscaling.maxReplicas)
       "quietSeconds" (int $group.autoscaling.demand.quietSeconds)
+      "podDeletionCost" $group.autoscaling.demand.podDeletionCost
       "amounts" (merge $amounts (default dict $group.rayResources))
       "labels" $labels) -}}
 {{- end -}}

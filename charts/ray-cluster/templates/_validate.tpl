@@ -361,6 +361,9 @@ remove it
 {{ $.path }}.autoscaling.behavior.{{ $direction }}.tolerance needs Kubernetes 1.35, but this is {{ $.ctx.Capabilities.KubeVersion.Version }}, which would drop it: remove it.
 {{- end }}
 {{- end }}
+{{- if and $autoscaling.demand.podDeletionCost (not $autoscaling.demand.enabled) }}
+{{ .path }}.autoscaling.demand.podDeletionCost is true, but {{ .path }}.autoscaling.demand.enabled is false: write both true, or podDeletionCost: false.
+{{- end }}
 {{ include "ray-cluster.validate.keda" . }}
 {{- if not ($autoscaling.keda.enabled | ternary (include "ray-cluster.kedaTriggers" .) (include "ray-cluster.autoscalingMetrics" .values)) }}
 {{ .path }}.autoscaling is enabled without anything to follow: set a target utilisation, metrics or keda.triggers, or write enabled: false.

@@ -25,12 +25,6 @@ TIMEOUT_SECONDS = 5
 STUCK_SECONDS = 60
 
 
-def credentials() -> grpc.ChannelCredentials:
-    """The authority that signs Ray's certificates, and this pod's own key and certificate."""
-    files = (os.environ[f"RAY_TLS_{name}"] for name in ("CA_CERT", "SERVER_KEY", "SERVER_CERT"))
-    return grpc.ssl_channel_credentials(*(pathlib.Path(file).read_bytes() for file in files))
-
-
 class Gcs:
     """A connection to the GCS at `address`, host:port."""
 
@@ -38,7 +32,10 @@ class Gcs:
         # An outage of a minute shall not be followed by another of waiting.
         options = [("grpc.max_reconnect_backoff_ms", 2000)]
         if os.environ.get("RAY_USE_TLS"):
-            channel = grpc.secure_channel(address, credentials(), options)
+            names = ("CA_CERT", "SERVER_KEY", "SERVER_CERT")
+            files = (pathlib.Path(os.environ[f"RAY_TLS_{name}"]) for name in names)
+            trust = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+            channel = grpc.secure_channel(address, trust, options)
         else:
             channel = grpc.insecure_channel(address, options)
         self._ask = channel.unary_unary(METHOD)

@@ -70,8 +70,7 @@ class Worker:
             count = 0 if request.apart & self.apart else min(count, 1)
         for name, amount in request.amounts:
             if amount:
-                free = self.free.get(name, UNIT if name.startswith(IMPLICIT) else 0)
-                count = min(count, free // amount)
+                count = min(count, self._left(name) // amount)
         return max(count, 0)
 
     def take(self, request: Request, count: int) -> int:
@@ -81,9 +80,11 @@ class Worker:
             self.taken = True
             self.apart |= request.apart
             for name, amount in request.amounts:
-                free = self.free.get(name, UNIT if name.startswith(IMPLICIT) else 0)
-                self.free[name] = free - amount * count
+                self.free[name] = self._left(name) - amount * count
         return count
+
+    def _left(self, name: str) -> int:
+        return self.free.get(name, UNIT if name.startswith(IMPLICIT) else 0)
 
 
 class Plan(NamedTuple):

@@ -3,7 +3,8 @@
 Raises `minReplicas` of a group's HorizontalPodAutoscaler, and the number of its pods in the same
 moment, to what waiting tasks, actors and placement groups take; lowers `minReplicas` when that many
 have not been wanted for a while. Which workers go then, and when, is up to the autoscaler: only a
-group that may have none is sent to zero here, because no autoscaler does that.
+group that may have none is sent to zero here, because no autoscaler does that. On request, idle
+workers are marked as those to take first.
 """
 
 from __future__ import annotations
@@ -12,21 +13,28 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import ssl
 import time
 from typing import Any
 
 from floors import Floor, Wanted, wanted
 from packing import COMMON, UNIT, Group, Request
-from state import State
+from state import Node, State
 
 AGAIN_SECONDS = 5  # how long an unchanged picture needs no second look
 CONFIRM_SECONDS = 60  # how often a floor is written that nobody should have changed
+IDLE_SECONDS = 5  # a shorter pause between tasks makes no worker one to take first
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-class ConflictError(OSError):
-    """Somebody else was faster."""
+class RefusedError(OSError):
+    """What the Kubernetes API does not do, and the status of its answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Kubernetes:
@@ -38,8 +46,9 @@ class Kubernetes:
         self._trust.load_verify_locations(ACCOUNT / "ca.crt")
 
     def call(self, method: str, api: str, path: str, body: Any = None) -> dict[str, Any]:
-        """The answer of the API. Raises OSError, also for what it refuses, and ConflictError."""
+        """The answer of the API. Raises OSError; RefusedError for what it refuses."""
         host, port = (os.environ[f"KUBERNETES_SERVICE_{part}"] for part in ("HOST", "PORT"))
+        kind = "merge-patch+json" if method == "PATCH" else "json"
         connection = http.client.HTTPSConnection(host, int(port), timeout=5, context=self._trust)
         try:
             connection.request(
@@ -49,9 +58,7 @@ class Kubernetes:
                 {
                     # A token lives for an hour, and its file is renewed.
                     "Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}",
-                    "Content-Type": "application/merge-patch+json"
-                    if method == "PATCH"
-                    else "application/json",
+                    "Content-Type": f"application/{kind}",
                 },
             )
             answer = connection.getresponse()
@@ -61,10 +68,32 @@ class Kubernetes:
         finally:
             connection.close()
         if answer.status >= 300:
-            kind = ConflictError if answer.status == 409 else OSError
-            raise kind(f"{method} {path}: {answer.status} {text.decode(errors='replace')}")
+            message = f"{method} {path}: {answer.status} {text.decode(errors='replace')}"
+            raise RefusedError(answer.status, message)
         found: dict[str, Any] = json.loads(text)
         return found
+
+    def announce(
+        self, about: dict[str, str], reason: str, message: str, kind: str = "Normal"
+    ) -> None:
+        """An event about an object, and a line in the log. Never fails: what was done is done."""
+        print(f"{about['name']}: {message}", flush=True)
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        event = {
+            "metadata": {"name": f"{about['name']}.{time.time_ns():x}"},
+            "involvedObject": about | {"namespace": self.namespace},
+            "reason": reason,
+            "message": message,
+            "type": kind,
+            "source": {"component": "ray-cluster-demand"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            self.call("POST", "api/v1", "events", event)
+        except OSError as error:
+            print(f"No event: {error}", flush=True)
 
 
 class Scaled:
@@ -77,10 +106,14 @@ class Scaled:
         self.quiet_seconds: float = values["quietSeconds"]
         self.floor: Floor | None = None
         self._deployment: str = values["deployment"]
-        self._autoscaler: str | None = values["autoscaler"]  # none where KEDA reads the metrics
+        self._scale_path = "apis/apps/v1", f"deployments/{self._deployment}/scale"
+        self._scales: bool = values["autoscaler"] is not None  # KEDA reads the metrics, and scales
+        self._hpa_path = "apis/autoscaling/v2", f"horizontalpodautoscalers/{values['autoscaler']}"
         self._kubernetes = kubernetes
-        self._written = -1
+        self._written, self._again = -1, 0.0
         self._scale: dict[str, Any] = {}
+        self._marks: bool = values["podDeletionCost"]
+        self._busy: dict[str, bool] = {}
 
     @property
     def known_size(self) -> int:
@@ -90,31 +123,27 @@ class Scaled:
     def start(self, now: float) -> None:
         """Take up where another left off: the autoscaler's own floor is all that is remembered."""
         least = self.min
-        if self._autoscaler:
-            spec = self._kubernetes.call("GET", *self._hpa())["spec"]
+        if self._scales:
+            spec = self._kubernetes.call("GET", *self._hpa_path)["spec"]
             least = max(least, min(int(spec.get("minReplicas", 1)), self.group.limit))
         self.floor = Floor(least, now)
 
     def size(self) -> int:
         """The number of pods that the Deployment is to have."""
-        self._scale = self._kubernetes.call("GET", *self._scale_path())
+        self._scale = self._kubernetes.call("GET", *self._scale_path)
         return self.known_size
 
-    def confirm(self) -> None:
-        """Write the floor again next time, whatever was written."""
-        self._written = -1
-
-    def apply(self, floor: int) -> None:
-        """Write the floor, where it is not written already."""
-        if self._autoscaler and floor != self._written:
+    def apply(self, floor: int, now: float) -> None:
+        """Write the floor, where it has not been written for a while."""
+        if self._scales and (floor != self._written or now >= self._again):
             # An autoscaler takes no 0; it sleeps while its group stands at 0.
             patch = {"spec": {"minReplicas": max(floor, 1)}}
-            self._kubernetes.call("PATCH", *self._hpa(), patch)
-            self._written = floor
+            self._kubernetes.call("PATCH", *self._hpa_path, patch)
+            self._written, self._again = floor, now + CONFIRM_SECONDS
 
     def resize(self, size: int, reason: str, message: str) -> None:
         """Set the number of pods, and say so in an event."""
-        if self._autoscaler is None:
+        if not self._scales:
             return
         seen = self._scale["metadata"]
         patch = {
@@ -122,19 +151,33 @@ class Scaled:
             "spec": {"replicas": size},
         }
         try:
-            self._scale = self._kubernetes.call("PATCH", *self._scale_path(), patch)
-        except ConflictError:
-            # Often it is the autoscaler, which has seen its new floor.
-            if self.size() < size:
+            self._scale = self._kubernetes.call("PATCH", *self._scale_path, patch)
+        except RefusedError as error:
+            # Somebody else was faster: often the autoscaler, which has seen its new floor.
+            if error.status != 409 or self.size() < size:
                 raise
         about = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self._deployment}
-        announce(self._kubernetes, about | {"uid": seen["uid"]}, reason, message)
+        self._kubernetes.announce(about | {"uid": seen["uid"]}, reason, message)
 
-    def _hpa(self) -> tuple[str, str]:
-        return "apis/autoscaling/v2", f"horizontalpodautoscalers/{self._autoscaler}"
-
-    def _scale_path(self) -> tuple[str, str]:
-        return "apis/apps/v1", f"deployments/{self._deployment}/scale"
+    def mark(self, nodes: list[Node]) -> None:
+        """Have a scale-in take idle workers first, where that is wanted: mark who has changed."""
+        # Who may register a node in Ray could name any pod, but gets at this group's alone.
+        own = re.compile(rf"{re.escape(self._deployment)}-[a-z0-9-]+")
+        busy = {
+            node.pod: node.idle_seconds < IDLE_SECONDS
+            for node in nodes
+            if self._marks and own.fullmatch(node.pod)
+        }
+        self._busy = {pod: was for pod, was in self._busy.items() if pod in busy}
+        for pod, is_busy in busy.items():
+            if self._busy.get(pod) != is_busy:
+                patch = {"metadata": {"annotations": {DELETION_COST: str(int(is_busy))}}}
+                try:
+                    self._kubernetes.call("PATCH", "api/v1", f"pods/{pod}", patch)
+                except RefusedError as error:
+                    if error.status != 404:  # Ray sees a little later that a pod is gone
+                        raise
+                self._busy[pod] = is_busy
 
 
 class Scaler:
@@ -145,7 +188,7 @@ class Scaler:
         self._kubernetes = kubernetes
         self._pod = {"apiVersion": "v1", "kind": "Pod"} | pod
         self._picture: Any = None
-        self._again = self._confirm = 0.0
+        self._again = 0.0
         self._wanted: dict[str, int] = {}
         self._impossible: set[str] = set()
         self.metrics: dict[str, float] = {}
@@ -169,8 +212,6 @@ class Scaler:
         for scaled in self._groups:
             if scaled.floor is None:
                 scaled.start(now)
-            if now >= self._confirm:
-                scaled.confirm()
         sizes = {scaled.group.name: self._size(scaled, state) for scaled in self._groups}
         found = wanted(state, [scaled.group for scaled in self._groups], sizes)
         metrics: dict[str, float] = {}
@@ -185,9 +226,9 @@ class Scaler:
             metrics[f'ray_cluster_demand_floor_workers{{group="{name}"}}'] = floor
         self._wanted = found.workers
         self.metrics = metrics | self._tell(found)
+        for scaled in self._groups:
+            scaled.mark([n for n in state.nodes if n.worker.group == scaled.group.name])
         self._picture, self._again = picture if sure else None, now + AGAIN_SECONDS
-        if now >= self._confirm:
-            self._confirm = now + CONFIRM_SECONDS
 
     def _size(self, scaled: Scaled, state: State) -> int:
         """The group's size: from Kubernetes where it matters, else what has joined."""
@@ -203,7 +244,7 @@ class Scaler:
         """Scale a group of this size to what is wanted of it, and return its floor."""
         assert scaled.floor
         floor = scaled.floor.follow(number, now, scaled.quiet_seconds)
-        scaled.apply(floor)
+        scaled.apply(floor, now)
         idle = [n.idle_seconds for n in state.nodes if n.worker.group == scaled.group.name]
         waiting = sum(count for _, count in state.demand), len(state.gangs)
         if number > size and any(waiting):
@@ -235,7 +276,7 @@ class Scaler:
         impossible = {shape(request) for request, _ in found.plan.impossible}
         for one in sorted(impossible - self._impossible):
             message = f"No worker group can ever fit what a task, actor or bundle asks for: {one}"
-            announce(self._kubernetes, self._pod, "ImpossibleDemand", message, "Warning")
+            self._kubernetes.announce(self._pod, "ImpossibleDemand", message, "Warning")
         self._impossible = impossible
         return metrics
 
@@ -251,26 +292,3 @@ def shape(request: Request) -> str:
         for key, wanted, values in conditions
     ]
     return ", ".join(words).replace("\\", "").replace('"', "").replace("\n", "")
-
-
-def announce(
-    kubernetes: Kubernetes, about: dict[str, str], reason: str, message: str, kind: str = "Normal"
-) -> None:
-    """An event about an object, and a line in the log. Never fails: what was done is done."""
-    print(f"{about['name']}: {message}", flush=True)
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    event = {
-        "metadata": {"name": f"{about['name']}.{time.time_ns():x}"},
-        "involvedObject": about | {"namespace": kubernetes.namespace},
-        "reason": reason,
-        "message": message,
-        "type": kind,
-        "source": {"component": "ray-cluster-demand"},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
-    try:
-        kubernetes.call("POST", "api/v1", "events", event)
-    except OSError as error:
-        print(f"No event: {error}", flush=True)

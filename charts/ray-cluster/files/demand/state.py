@@ -23,6 +23,7 @@ class Node(NamedTuple):
 
     worker: Worker
     idle_seconds: float
+    pod: str
 
 
 class State(NamedTuple):
@@ -56,7 +57,7 @@ def _node(node: dict[int, list[Any]]) -> Node | None:
         _amounts(node.get(4, [])),
         frozenset(key for key, _ in _entries(node.get(6, []))),
     )
-    return Node(worker, _first(node, 9, 0) / 1000)
+    return Node(worker, _first(node, 9, 0) / 1000, _first(node, 2, b"").decode())
 
 
 def _gang(gang: dict[int, list[Any]]) -> list[Request]:
