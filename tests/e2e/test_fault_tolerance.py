@@ -19,6 +19,7 @@ from harness.tools import tool
 from .release import JOBS, Release, last_json, small, wait_for_log, wait_until
 
 COUNTER = JOBS / "counter.py"
+SLEEPERS = JOBS / "sleepers.py"
 SURVIVOR = JOBS / "survivor.py"
 WHERE = JOBS / "where.py"
 # A head is back within half a minute, and Ray's nodes find it within another one, on a machine that
@@ -31,14 +32,15 @@ BOTH_HELMS = pytest.mark.parametrize(
 ROCKSDB = {"gcsFaultTolerance": {"mode": "rocksdb"}}
 KEPT = {"task": "finished", "object": "kept", "new actor": "started"}
 
+Values = dict[str, Any]
 Install = Callable[..., Release]
 Kill = Callable[[Release], None]
 
 
-def values(fault_tolerance: dict[str, Any] | None = None) -> dict[str, Any]:
+def values(fault_tolerance: Values | None = None, **worker: Any) -> Values:
     """A head and one worker, which has room for the counter and for a driver."""
-    worker = small(autoscaling={"enabled": False}, numCpus=2, rayResources={"worker": 1})
-    return worker | (fault_tolerance or {})
+    room = {"autoscaling": {"enabled": False}, "numCpus": 2, "rayResources": {"worker": 1}}
+    return small(**room, **worker) | (fault_tolerance or {})
 
 
 def head(release: Release) -> Any:
@@ -168,11 +170,17 @@ def assert_nothing_is_kept(release: Release, kill: Kill) -> None:
 
 
 @pytest.fixture
-def on_redis(install: Install, testbed: Cluster, namespace: str, api: client.ApiClient) -> Release:
-    """A release whose state is in a Redis of its own."""
+def own_redis(testbed: Cluster, namespace: str, api: client.ApiClient) -> Values:
+    """Values of a release whose state is in a Redis of its own."""
     redis.add_password(api, namespace)
     redis.start(testbed, namespace)
-    return install(values(redis.fault_tolerance()))
+    return redis.fault_tolerance()
+
+
+@pytest.fixture
+def on_redis(install: Install, own_redis: Values) -> Release:
+    """A release whose state is in a Redis of its own."""
+    return install(values(own_redis))
 
 
 @pytest.mark.scenario("head.container-killed")
@@ -184,6 +192,35 @@ def test_cluster_goes_on_when_the_heads_container_is_killed(on_redis: Release) -
 @pytest.mark.scenario("head.pod-deleted")
 def test_cluster_goes_on_when_the_heads_pod_is_deleted(on_redis: Release) -> None:
     assert_everything_is_kept_but_drivers_on_the_head(on_redis, delete_pod)
+
+
+@pytest.mark.slow
+def test_worker_that_goes_with_the_head_finishes_what_it_runs(
+    install: Install, own_redis: Values
+) -> None:
+    """It tells the next head that it drains: the Kubernetes node of both is emptied, say."""
+    release = install(values(own_redis, drain={"timeoutSeconds": 240}))
+    release.wait_for_workers()
+    (worker,) = release.pods("worker")
+    before = heads(release)
+    with release.dashboard() as dashboard:
+        job = ray_api.submit(dashboard, SLEEPERS, "1", "70", num_cpus=1)
+        wait_until(
+            "the task on the worker",
+            lambda: ray_api.running_tasks(dashboard),
+            lambda tasks: any(task["name"] == "sleep" for task in tasks),
+            timeout=RECOVERY_TIMEOUT_SECONDS,
+        )
+
+    kills.delete(release.cluster, worker)
+    delete_pod(release)
+
+    wait_for_another_head(release, before)
+    assert worker.metadata.name in release.leaving("worker")
+    with release.dashboard() as dashboard:
+        outcome = ray_api.ended(dashboard, job)
+    assert outcome["status"] == "SUCCEEDED", outcome
+    release.wait_until_gone("worker")
 
 
 @pytest.mark.slow

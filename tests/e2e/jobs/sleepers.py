@@ -1,6 +1,7 @@
 """Runs tasks with large results that may not be retried: `sleepers.py NUMBER SECONDS`.
 
-Prints JSON: the pods in which tasks were `done`, and the errors of those that were `lost`.
+Prints JSON: the pods in which tasks were `done`, and the errors of those that were `lost`, without
+which it succeeds.
 """
 
 import json
@@ -32,6 +33,7 @@ def main(number: str, seconds: str) -> None:
         except ray.exceptions.RayError as error:
             lost.append(str(error))
     print(json.dumps({"done": done, "lost": lost}), flush=True)
+    sys.exit(bool(lost))
 
 
 if __name__ == "__main__":
