@@ -83,14 +83,14 @@ def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
     (head,) = release.pod_names("head")
 
     with release.dashboard() as dashboard:
-        first = ray_api.submit(dashboard, HOLD, "2")
+        first = ray_api.submit(dashboard, HOLD, "2", "0")
         workers(release, 2)
         floor(release, 2)
         assert events(release, "ScaledOutOnDemand")[0].startswith("From 1 to 2 workers: ")
 
         with suppress(CommandError):  # what kills the container's first process goes with it
             run_in(release, head, "import os; os.kill(1, 15)", container="demand")
-        second = ray_api.submit(dashboard, HOLD, "1")
+        second = ray_api.submit(dashboard, HOLD, "1", "0")
         there = workers(release, 3)
         floor(release, 3)
 
@@ -112,7 +112,7 @@ def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
 
 @pytest.mark.slow
 @pytest.mark.scenario("demand.deletion-cost")
-@pytest.mark.needs(cpu=300, memory=4 * 1024)
+@pytest.mark.needs(cpu=300, memory=5 * 1024 + 128)
 def test_scale_in_takes_the_idle_worker_though_the_busy_one_is_younger(
     install: Callable[..., Release], metrics: None
 ) -> None:
@@ -123,10 +123,12 @@ def test_scale_in_takes_the_idle_worker_though_the_busy_one_is_younger(
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
     }
     values["worker"]["autoscaling"]["demand"]["podDeletionCost"] = True
+    # The processes of two tasks and two idle Rays have to fit into one worker: the chart's own is.
+    del values["worker"]["resources"]["requests"]["memory"]
     release = install(values)
     (older,) = workers(release, 1)
     with release.dashboard() as dashboard:
-        job = ray_api.submit(dashboard, HOLD, "2")
+        job = ray_api.submit(dashboard, HOLD, "2", "0")
         (younger,) = workers(release, 2) - {older}
         release.wait_for_workers()
         wait_for_tasks(dashboard, workers=2)

@@ -54,7 +54,7 @@ def test_worker_of_an_old_ray_finishes_its_tasks(
     (leaving,) = release.pod_names("worker")
 
     with release.dashboard() as dashboard:
-        job = ray_api.submit(dashboard, JOBS / "hold.py", str(TASKS))
+        job = ray_api.submit(dashboard, JOBS / "hold.py", str(TASKS), str(2**20))
         wait_until(
             "all tasks to run",
             lambda: matching(testbed, release, leaving, "/tmp/held-*"),  # noqa: S108
