@@ -51,17 +51,19 @@ def template(
     namespace: str = "ray",
     kube_version: str | None = None,
     helm: str = "helm",
+    anew: bool = False,
 ) -> list[Object]:
     """Render the chart with `values` and return its objects, after a check of each.
 
     They conform to the schemas of every supported Kubernetes, from `kube_version` on if that is
     given: what an old one was given has to live on in a newer one. `helm` is 'helm' (Helm 4) or
-    'helm3'. A token that the chart makes is not the random one. Raises TemplateError,
-    schemas.NonConformingError. pyhelm3 has no way to say `--kube-version`, so this starts Helm
-    directly.
+    'helm3'; it is asked again for what it has rendered before only if `anew`. A token that the
+    chart makes is not the random one. Raises TemplateError, schemas.NonConformingError. pyhelm3 has
+    no way to say `--kube-version`, so this starts Helm directly.
     """
     version = [f"--kube-version={kube_version}"] if kube_version else []
-    rendered = _run(helm, "template", _yaml(values or {}), release, namespace, *version)
+    run_helm = _run.__wrapped__ if anew else _run
+    rendered = run_helm(helm, "template", _yaml(values or {}), release, namespace, *version)
     objects = list(manifest.load_all(rendered))
     schemas.check(objects, schemas.since(kube_version) if kube_version else schemas.KUBERNETES)
     return objects
@@ -113,11 +115,6 @@ def _file(values: str) -> Iterator[Path]:
         file.write(values)
         file.flush()
         yield Path(file.name)
-
-
-def forget() -> None:
-    """Render anew what was rendered before."""
-    _run.cache_clear()
 
 
 def _yaml(values: Object) -> str:

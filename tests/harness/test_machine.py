@@ -24,6 +24,7 @@ def without_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gobuild.go.cache_clear()
 
 
+@pytest.mark.slow  # a toolchain is downloaded
 def test_a_machine_without_go_gets_one_that_builds(without_go: None, tmp_path: Path) -> None:
     assert shutil.which("go") is None
     go = gobuild.go()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from harness import helm
 from harness.helm import PROFILES, dry_run, template, values_of
 
 from .objects import Object, inventory, pod_templates
@@ -57,9 +56,7 @@ def selectors(obj: Object) -> Iterator[tuple[str, dict[str, str]]]:
 def test_second_render_equals_the_first(profile: Path | None) -> None:
     """Or every GitOps sync would restart the cluster. A token that is new each time is apart."""
     values = values_of(profile)
-    first = template(values)
-    helm.forget()
-    assert template(values) == first
+    assert template(values, anew=True) == template(values)
 
 
 @every_profile
