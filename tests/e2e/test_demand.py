@@ -149,7 +149,7 @@ def test_saw_tooth_has_hardly_a_worker_come_or_go_for_nothing(
     A step is needless if the next one takes it back within the quiet time: it should have waited,
     or there was no call for it.
     """
-    quiet_seconds = 60
+    quiet_seconds = 90  # a short valley is 70 s for the third worker, with the slope on either side
     values = demanding(default={})
     at_once = {"type": "Percent", "value": 100, "periodSeconds": 15}
     values["worker"]["autoscaling"] |= {
