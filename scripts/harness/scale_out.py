@@ -27,6 +27,7 @@ from harness.cluster import Cluster
 from harness.console import out, step
 from harness.errors import UserError
 from harness.paths import PACKAGE
+from harness.pods import runs_ray
 from harness.sides import Samples, Side
 
 Values = dict[str, Any]
@@ -65,28 +66,18 @@ _ASK = _Load(PACKAGE / "jobs" / "ask_cpus.py", "2", ("autoscaler", "scheduling",
 
 
 def _values(**autoscaling: Any) -> Values:
-    """The chart's own values but for what an equal RayCluster on the same small node asks.
+    """Those of every comparison, with the chart's own limits of the autoscaler.
 
-    Smaller CPU requests, no token, which KubeRay's clusters do not ask for, and no five minutes
-    before a scale-in, for which nobody wants to wait between two rounds.
+    But without five minutes before a scale-in, for which nobody wants to wait between two rounds.
     """
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 0}}
-    return {
-        "auth": {"token": {"enabled": False}},
-        "head": {"resources": {"requests": {"cpu": "100m"}}},
-        "worker": {
-            "resources": {"requests": {"cpu": "250m"}},
-            "autoscaling": {"behavior": behavior, **autoscaling},
-        },
-    }
+    worker = sides.SCALED["worker"] | {"autoscaling": {"behavior": behavior, **autoscaling}}
+    return sides.SCALED | {"worker": worker}
 
 
-# Its defaults but for the time before a scale-in, as for ours, and smaller requests.
+# The time before a scale-in as for ours, and smaller requests than by default.
 _KUBERAYS_AUTOSCALER: dict[str, Any] = {
-    "version": "v2",
     "idleTimeoutSeconds": 5,
-    # As its Ray containers: the namespace enforces the restricted standard.
-    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     "resources": {
         "requests": {"cpu": "50m", "memory": "512Mi"},
         "limits": {"cpu": "500m", "memory": "512Mi"},
@@ -162,7 +153,9 @@ def _installed(cluster: Cluster, values: Values) -> Iterator[tuple["_Look", "_Lo
         namespace = stack.enter_context(clusters.namespace(cluster, "bench"))
         helm.install(cluster.kubeconfig, sides.OURS.name, values, namespace=namespace)
         release = helm.template(values, namespace=namespace)
-        equal = kuberay.ray_cluster(sides.KUBERAY.name, release, _KUBERAYS_AUTOSCALER)
+        autoscaler = kuberay.autoscaler(release)
+        assert autoscaler is not None
+        equal = kuberay.ray_cluster(sides.KUBERAY.name, release, autoscaler | _KUBERAYS_AUTOSCALER)
         stack.enter_context(kuberay.installed(cluster, namespace, equal))
         ours, theirs = (
             stack.enter_context(_look_at(cluster, namespace, group)) for group in _GROUPS
@@ -193,7 +186,11 @@ class _Look:
         api = config.new_client_from_config(str(cluster.kubeconfig))
         self.core, self.custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
         self.namespace, self.group, self.dashboard = namespace, group, dashboard
-        self.side = group.side
+
+    @property
+    def side(self) -> Side:
+        """Whose group it is."""
+        return self.group.side
 
     def replicas(self) -> int:
         """The number of workers that the group is asked for."""
@@ -288,7 +285,7 @@ def _seen(look: _Look, load: _Load, loaded: str, job: str, ends: dict[str, float
     (pod,) = added
     if pod.spec.node_name:
         yield "scheduling"
-    if any(s.state.running for s in pod.status.container_statuses or []):
+    if runs_ray(pod):
         yield "start"
     if pod.status.pod_ip in look.alive():
         # Whoever acts on a sample sees it first: it need not have been seen here.
@@ -297,9 +294,8 @@ def _seen(look: _Look, load: _Load, loaded: str, job: str, ends: dict[str, float
 
 def _began(look: _Look, job: str) -> float | None:
     """When the group had reason to grow, in seconds since the epoch; None if it has not yet."""
-    if lines := ray_api.logs(look.dashboard, job).splitlines():
-        with suppress(ValueError):  # Ray's own lines are more than a number
-            return float(lines[-1])
+    with suppress(ray_api.JobError):  # it has printed nothing yet
+        return float(ray_api.last_json(ray_api.logs(look.dashboard, job)))
     return None
 
 
