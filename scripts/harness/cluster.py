@@ -48,6 +48,19 @@ class Cluster:
         command: list[str | Path] = [tool("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
         return run(command, stdin=stdin)
 
+    @property
+    def address(self) -> str:
+        """The address of the node of a cluster that is ours."""
+        return self._inspected("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+
+    @property
+    def process(self) -> int:
+        """The first process of that node, by its id on this machine."""
+        return int(self._inspected("{{.State.Pid}}"))
+
+    def _inspected(self, form: str) -> str:
+        return run(["docker", "inspect", f"--format={form}", str(self.node)]).strip()
+
 
 def for_tests(name: str) -> str:
     """The tests' own cluster beside the cluster `name`: neither disturbs the other's release."""

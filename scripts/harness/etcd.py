@@ -21,14 +21,11 @@ def sizes(cluster: Cluster, prefix: str = _PREFIX) -> dict[str, int]:
 
     Only in a cluster of the harness's own, whose node is a container here. Raises OSError.
     """
-    node = str(cluster.node)
-    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    address = run(["docker", "inspect", f"--format={form}", node]).strip()
     body = {"key": _encoded(prefix), "range_end": _encoded(_end(prefix))}
     request = urllib.request.Request(
-        f"https://{address}:{_PORT}/v3/kv/range", data=json.dumps(body).encode()
+        f"https://{cluster.address}:{_PORT}/v3/kv/range", data=json.dumps(body).encode()
     )
-    with urllib.request.urlopen(request, context=_context(node), timeout=60) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, context=_context(str(cluster.node)), timeout=60) as answer:  # noqa: S310
         pairs = json.load(answer).get("kvs", [])
     return dict(map(_size, pairs))
 

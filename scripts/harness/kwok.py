@@ -1,11 +1,13 @@
 """KWOK: nodes that only exist in the API, and pods on them that are ready at once.
 
 The program and the files that say what becomes of a pod come from its Go module when they are
-needed: nothing of them is kept here. It runs outside the cluster, as a child of this process.
+needed: nothing of them is kept here. It runs as a child of this process, but in the network of the
+cluster's node, where the metrics server can ask it what its pods use.
 """
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +26,13 @@ PLACE: dict[str, Any] = {
 }
 
 _MODULE = "kwok"
-_STAGES = ("node/fast/node-initialize", "pod/fast/pod-ready", "pod/fast/pod-delete")
+_FILES = (
+    "stage/node/fast/node-initialize",
+    "stage/pod/fast/pod-ready",
+    "stage/pod/fast/pod-delete",
+    "metrics/resource/metrics-resource",
+)
+_PORT = 10247  # on the node, where the kubelet and kube-proxy have the next ones
 
 
 def build() -> None:
@@ -38,41 +46,71 @@ def version() -> str:
 
 
 @contextmanager
-def nodes(cluster: Cluster, count: int) -> Iterator[None]:
-    """Have `count` nodes of KWOK's in `cluster`. What it says is in `.testbed/log/kwok.log`."""
-    build()
-    folder = gobuild.source(_MODULE) / "kustomize" / "stage"
-    command = [str(gobuild.build(_MODULE) / "kwok"), f"--kubeconfig={cluster.kubeconfig}"]
-    command += [f"--config={folder / stage}.yaml" for stage in _STAGES]
-    command += [f"--manage-nodes-with-annotation-selector={LABEL}=fake"]
-    LOGS.mkdir(parents=True, exist_ok=True)
-    made = [_node(number) for number in range(count)]
-    with (
-        (LOGS / "kwok.log").open("w") as output,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        ) as process,
-    ):
+def nodes(cluster: Cluster, count: int, usage: dict[str, str]) -> Iterator[None]:
+    """Have `count` nodes of KWOK's in `cluster`, on which each pod says that it uses `usage`.
+
+    That is quantities by resource. What KWOK says is in `.testbed/log/kwok.log`.
+    """
+    selected = f"--selector={LABEL}=fake"
+    listed = {"apiVersion": "v1", "kind": "List", "items": [*map(_node, range(count))]}
+    with _running(cluster, usage):
         try:
             with step(f"Make {count} nodes of KWOK {version()}"):
-                listed = {"apiVersion": "v1", "kind": "List", "items": made}
                 cluster.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
-                selected = f"--selector={LABEL}=fake"
                 cluster.kubectl("wait", "node", selected, "--for=condition=Ready", "--timeout=120s")
             yield
         finally:
-            cluster.kubectl("delete", "node", f"--selector={LABEL}=fake", "--wait=false")
-            process.terminate()
+            cluster.kubectl("delete", "node", selected, "--wait=false")
+
+
+@contextmanager
+def _running(cluster: Cluster, usage: dict[str, str]) -> Iterator[None]:
+    build()
+    folder = gobuild.source(_MODULE) / "kustomize"
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".yaml") as used,
+        (LOGS / "kwok.log").open("w") as output,
+    ):
+        json.dump(_used(usage), used)
+        used.flush()
+        command = [
+            "nsenter", f"--net=/proc/{cluster.process}/ns/net",
+            str(gobuild.build(_MODULE) / "kwok"),
+            f"--kubeconfig={cluster.kubeconfig}", "--master=https://127.0.0.1:6443",
+            f"--node-ip={cluster.address}", f"--node-port={_PORT}",
+            f"--manage-nodes-with-annotation-selector={LABEL}=fake",
+            *(f"--config={folder / file}.yaml" for file in _FILES), f"--config={used.name}",
+        ]  # fmt: skip
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+
+
+def _used(usage: dict[str, str]) -> dict[str, Any]:
+    values = {resource: {"value": quantity} for resource, quantity in usage.items()}
+    return {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterResourceUsage",
+        "metadata": {"name": "every-pod"},
+        "spec": {"usages": [{"usage": values}]},
+    }
 
 
 def _node(number: int) -> dict[str, Any]:
+    name = f"kwok-{number}"
     room = {"cpu": "1000", "memory": "10Ti", "pods": str(PODS_PER_NODE)}
+    metrics = {"metrics.k8s.io/resource-metrics-path": f"/metrics/nodes/{name}/metrics/resource"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
-            "name": f"kwok-{number}",
-            "annotations": {LABEL: "fake"},
+            "name": name,
+            "annotations": {LABEL: "fake"} | metrics,
             "labels": {LABEL: "fake"},
         },
         "spec": {"taints": [{"key": LABEL, "value": "fake", "effect": "NoSchedule"}]},

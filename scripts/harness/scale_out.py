@@ -117,6 +117,25 @@ def on_demand(cluster: Cluster, rounds: int) -> tuple[Samples, Samples]:
     return samples
 
 
+@contextmanager
+def alone(cluster: Cluster) -> Iterator["_Look"]:
+    """A release of ours by itself, in a namespace of its own, that scales on memory."""
+    with clusters.namespace(cluster, "bench") as namespace:
+        helm.install(cluster.kubeconfig, sides.OURS.name, _values(), namespace=namespace)
+        with _look_at(cluster, namespace, _GROUPS[0]) as look:
+            yield look
+
+
+def reaction(look: "_Look", timeout: float) -> float:
+    """Seconds from too much memory to the moment at which one more worker is asked for.
+
+    Raises UserError after `timeout` seconds.
+    """
+    look.wait_until_calm(most_used=_TARGET / 2)
+    took = _round(look, _HOLD, timeout)
+    return took["metrics"] + took["autoscaler"]
+
+
 def _add(samples: Samples, one: dict[str, float], what: str) -> None:
     sides.add(samples, one)
     out.print(f"{what}: {one}", highlight=False)
@@ -243,24 +262,24 @@ class _Look:
         return joined and (most_used is None or 0 < self.used(name) < most_used)
 
 
-def _round(look: _Look, load: _Load) -> dict[str, float]:
+def _round(look: _Look, load: _Load, timeout: float = _TIMEOUT_SECONDS) -> dict[str, float]:
     """One time from a load to a second worker; the load is taken away again."""
     (loaded,) = look.workers()
     job = ray_api.submit(look.dashboard, load.job, load.argument)
     try:
-        ends = _watch(look, load, loaded, job)
+        ends = _watch(look, load, loaded, job, timeout)
     finally:
         ray_api.stop(look.dashboard, job)
     return sides.stages(load.stages, ends.pop("load"), ends)
 
 
-def _watch(look: _Look, load: _Load, loaded: str, job: str) -> dict[str, float]:
+def _watch(look: _Look, load: _Load, loaded: str, job: str, timeout: float) -> dict[str, float]:
     """When each stage was over, in seconds since the epoch; `load` is when there was reason."""
     ends: dict[str, float] = {}
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    deadline = time.monotonic() + timeout
     while "join" not in ends:
         if time.monotonic() > deadline:
-            raise UserError(f"No second worker joined in {_TIMEOUT_SECONDS} s; seen: {ends}")
+            raise UserError(f"No second worker joined in {timeout:.0f} s; seen: {ends}")
         for stage in _seen(look, load, loaded, job, ends):
             ends.setdefault(stage, time.time())
         time.sleep(sides.POLL_SECONDS)

@@ -1,7 +1,7 @@
 """Holds memory on one worker until the job is stopped: `hold_memory.py MEBIBYTES`.
 
-Prints the time at which all of it was there, in seconds since the epoch. Ends by itself after ten
-minutes.
+Prints the time at which all of it was there, in seconds since the epoch. Ends by itself after half
+an hour.
 """
 
 import os
@@ -24,4 +24,4 @@ if __name__ == "__main__":
     ray.init()
     holder = ray.remote(num_cpus=1)(Holder).remote()
     print(ray.get(holder.hold.remote(int(sys.argv[1]))), flush=True)
-    time.sleep(600)
+    time.sleep(1800)
