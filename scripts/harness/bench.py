@@ -132,7 +132,7 @@ def _failover(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
     clusters.add_redis(cluster, None if arguments.kubeconfig else image_source(arguments))
     versions = _versions_of_both(cluster)
     return {
-        case: _result(versions, {"total": failover.GOAL_SECONDS[case]}, *sides)
+        case: _result(versions, {"total": failover.GOAL_SECONDS.get(case)}, *sides)
         for case, sides in failover.measure(cluster, rounds).items()
     }
 
@@ -220,6 +220,7 @@ _TITLES = {
     "tenants_equal": "Many tenants, with the same limit of requests on both sides",
     "failover": "Failover on Redis: the head's pod is deleted",
     "failover_container": "Failover on Redis: the head's container is killed",
+    "failover_headless": "Failover on Redis: the head's pod is deleted, its Service headless",
     "failover_rocksdb": "Failover on RocksDB: the head's pod is deleted",
     "failover_rocksdb_container": "Failover on RocksDB: the head's container is killed",
 }
@@ -232,6 +233,7 @@ _REMARKS: dict[str, Callable[[Result], str]] = {
     "footprint": footprint.remark,
     **dict.fromkeys(tenants.LIMITS, tenants.remark),
     **dict.fromkeys(failover.CASES, failover.remark),
+    failover.HEADLESS: failover.headless_remark,
 }
 
 

@@ -1,5 +1,6 @@
 """Worker groups follow what Ray is asked for, beside what their workers use."""
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,7 @@ SAW_TOOTH = JOBS / "saw_tooth.py"
 SAW_SECONDS = 15 * 60
 GO = "open('/tmp/go', 'w')"  # which tasks of HOLD wait for
 QUIET_SECONDS = 10
+RESIDENT = 40 * 2**20  # bytes that the sidecar may hold
 
 
 def demanding(**groups: Any) -> dict[str, Any]:
@@ -45,10 +47,17 @@ def events(release: Release, reason: str) -> list[str]:
     return [event.message for event in found.items]
 
 
-def run_in(release: Release, pod: str, program: str, container: str = "ray-worker") -> None:
-    """Run the Python text `program` in a pod of the release."""
+def run_in(release: Release, pod: str, program: str, container: str = "ray-worker") -> str:
+    """Run the Python text `program` in a pod of the release, and return what it prints."""
     where = (f"--namespace={release.namespace}", pod, f"--container={container}")
-    release.cluster.kubectl("exec", *where, "--", "python", "-c", program)
+    return release.cluster.kubectl("exec", *where, "--", "python", "-c", program)
+
+
+def resident(release: Release, head: str) -> int:
+    """Bytes of memory that the sidecar of the head's pod holds."""
+    status = run_in(release, head, "print(open('/proc/1/status').read())", container="demand")
+    (kibibytes,) = re.findall(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(kibibytes) * 1024
 
 
 def workers(release: Release, number: int, group: str = "default") -> set[str]:
@@ -108,6 +117,7 @@ def test_waiting_tasks_get_workers_also_from_a_sidecar_that_was_killed(
         ran_on = [pod for job in (first, second) for pod in last_json(ray_api.wait(dashboard, job))]
     assert there <= set(ran_on)
     floor(release, 1)
+    assert resident(release, head) < RESIDENT
 
 
 @pytest.mark.slow

@@ -59,6 +59,11 @@ def kill_gcs(release: Release) -> None:
     kills.process(release.cluster, head(release), "gcs_server")
 
 
+def hang_gcs(release: Release) -> None:
+    """Stop the GCS where it is: it keeps its connections, and answers nobody."""
+    kills.process(release.cluster, head(release), "gcs_server", "STOP")
+
+
 def delete_pod(release: Release) -> None:
     """Delete the head's pod."""
     kills.delete(release.cluster, head(release))
@@ -224,9 +229,15 @@ def test_worker_that_goes_with_the_head_finishes_what_it_runs(
 
 
 @pytest.mark.slow
-@pytest.mark.scenario("head.gcs-killed")
-def test_cluster_goes_on_when_the_gcs_is_killed(on_redis: Release) -> None:
-    assert_everything_is_kept_but_drivers_on_the_head(on_redis, kill_gcs)
+@pytest.mark.parametrize(
+    "kill",
+    [
+        pytest.param(kill_gcs, marks=pytest.mark.scenario("head.gcs-killed")),
+        pytest.param(hang_gcs, marks=pytest.mark.scenario("head.gcs-hung")),
+    ],
+)
+def test_cluster_goes_on_without_its_gcs(on_redis: Release, kill: Kill) -> None:
+    assert_everything_is_kept_but_drivers_on_the_head(on_redis, kill)
 
 
 @pytest.mark.scenario("head.rocksdb")
