@@ -132,7 +132,7 @@ def _failover(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
     clusters.add_redis(cluster, None if arguments.kubeconfig else image_source(arguments))
     versions = _versions_of_both(cluster)
     return {
-        case: _result(versions, {"total": failover.GOAL_SECONDS.get(case)}, *sides)
+        case: _result(versions, {"total": failover.GOALS.get(case)}, *sides)
         for case, sides in failover.measure(cluster, rounds).items()
     }
 

@@ -1,8 +1,8 @@
 """Go programs from their modules, built once and kept until their pins change.
 
-Each folder below `go/` is a Go module of its own: a program of ours (`main.go`), the pins of a
-foreign one, whose `tool` directives in `go.mod` name the packages to build, or (`schemas`) the
-pins of what is only read. `go.mod` and `go.sum` are the one place where versions are written.
+Each folder below `go/` is a Go module of its own: programs of ours (`main.go`), the pins of foreign
+ones, whose `tool` directives in `go.mod` name the packages to build, or (`schemas`) the pins of
+what is only read. `go.mod` and `go.sum` are the one place where versions are written.
 `go.work` joins most of them, so that what they share is compiled once.
 """
 
@@ -118,7 +118,9 @@ def _go_mod(module: str) -> dict[str, Any]:
 
 
 def _packages(module: str) -> list[str]:
-    return [tool["Path"] for tool in _go_mod(module).get("Tool") or []] or ["."]
+    foreign = [tool["Path"] for tool in _go_mod(module).get("Tool") or []]
+    own = {file.parent.relative_to(MODULES / module) for file in _files(module, "*.go")}
+    return [*foreign, *(f"./{folder}" for folder in sorted(own))]
 
 
 def version(module: str) -> str:
@@ -152,13 +154,17 @@ def download(module: str, path: str) -> Path:
 def key(module: str) -> str:
     """A digest of everything that decides what the built programs are."""
     digest = hashlib.sha256(repr((_stamps(module), _flags(module))).encode())
-    files = [path for path in (MODULES / module).rglob("*") if path.is_file()]
+    files = _files(module, "*")
     if _in_workspace(module):  # any of its modules may raise the version of what they share
         pins = MODULES.glob("*/go.mod")
         files += [_WORKSPACE, *(pin for pin in pins if _in_workspace(pin.parent.name))]
     for file in sorted(files):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _files(module: str, pattern: str) -> list[Path]:
+    return [path for path in (MODULES / module).rglob(pattern) if path.is_file()]
 
 
 def _flags(module: str) -> tuple[str, ...]:

@@ -101,7 +101,8 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
 
 def _render(pytest_arguments: list[str]) -> None:
     ensure("helm", "helm3")
-    _pytest("render", ["--numprocesses=auto", *_QUICK, *pytest_arguments])
+    workers = len(os.sched_getaffinity(0)) + 1  # some tests mostly wait
+    _pytest("render", [f"--numprocesses={workers}", *_QUICK, *pytest_arguments])
 
 
 def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:

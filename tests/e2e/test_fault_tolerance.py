@@ -64,6 +64,11 @@ def hang_gcs(release: Release) -> None:
     kills.process(release.cluster, head(release), "gcs_server", "STOP")
 
 
+def kill_agent(release: Release) -> None:
+    """Kill the raylet's agent, without which the raylet gives up."""
+    kills.process(release.cluster, head(release), "ray::DashboardA")
+
+
 def delete_pod(release: Release) -> None:
     """Delete the head's pod."""
     kills.delete(release.cluster, head(release))
@@ -238,6 +243,16 @@ def test_worker_that_goes_with_the_head_finishes_what_it_runs(
 )
 def test_cluster_goes_on_without_its_gcs(on_redis: Release, kill: Kill) -> None:
     assert_everything_is_kept_but_drivers_on_the_head(on_redis, kill)
+
+
+@pytest.mark.scenario("head.agent-killed")
+def test_cluster_goes_on_when_an_agent_takes_the_heads_raylet_along(
+    install: Install, own_redis: Values
+) -> None:
+    """Ray would wait on without its raylet, and here no probe helps."""
+    patient = values(own_redis)
+    patient["head"] = patient["head"] | {"livenessProbe": {"failureThreshold": 1000}}
+    assert_everything_is_kept_but_drivers_on_the_head(install(patient), kill_agent)
 
 
 @pytest.mark.scenario("head.rocksdb")

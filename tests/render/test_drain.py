@@ -180,6 +180,18 @@ def test_node_that_has_started_is_left_to_ray_until_its_raylet_has_ended(
         assert process.wait(timeout=30) == status
 
 
+def test_node_whose_raylet_gives_up_by_itself_ends(tmp_path: Path) -> None:
+    """`ray start` would wait on."""
+    with start_ray(tmp_path, drains(tmp_path)) as process:
+        assert process.stdout is not None
+        raylet = int(process.stdout.readline())
+        with pytest.raises(subprocess.TimeoutExpired):  # longer than the script's patience
+            process.wait(timeout=4)
+        os.kill(raylet, signal.SIGKILL)
+        assert "raylet has ended" in process.stdout.readline()
+        assert process.wait(timeout=30) == 1
+
+
 # A GCS that does not answer for so many times.
 GCS = """
 import types

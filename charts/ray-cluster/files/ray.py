@@ -8,13 +8,15 @@ Nothing ends a container's first process that has not said how. Ray says so when
 loaded, and hears no signal while it looks for a GCS that may be gone for good: such a pod would
 stay for its whole grace period. It would wait for ever as well if SIGTERM came while it ends its
 processes because one of them, such as a GCS without its storage, has ended: its handler does the
-same, and needs the lock that it holds.
+same, and needs the lock that it holds. And a raylet that gives up because its agent has crashed
+ends as one does that was told to, for which `ray start` waits in peace, with a node of no use.
 """
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
 
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from typing import Any
 # Ray writes it when it has started.
 STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # noqa: S108
 START_SECONDS = 10
+MISSED_SECONDS = 5  # without a raylet, until nothing but an end can be expected
 END_SECONDS = 20  # Ray has some seven processes and gives each of them two seconds
 ANSWER_SECONDS = 5
 HEAD_SECONDS = 45  # until a new head answers
@@ -37,9 +40,17 @@ leaves = threading.Event()
 drain_program = sys.argv.pop(1)
 
 
-def leave() -> None:
+def leave(status: int = 128 + signal.SIGTERM) -> None:
     """End this process, and with it the container."""
-    os._exit(128 + signal.SIGTERM)
+    os._exit(status)
+
+
+def hears_sigterm(signals: int) -> bool:
+    """Whether SIGTERM comes within a second."""
+    while select.select([signals], [], [], 1)[0]:
+        if os.read(signals, 1)[0] == signal.SIGTERM:
+            return True
+    return False
 
 
 def raylet_runs() -> bool:
@@ -56,12 +67,17 @@ def raylet_runs() -> bool:
 
 
 def leave_unless_ray_does(signals: int) -> None:
-    """After SIGTERM give Ray a moment to start or, without its raylet, to end; leave if it fails.
+    """Leave when the raylet has ended and Ray does nothing about it.
 
-    A raylet that drains ends when it is idle, and Ray then ends the rest of its processes.
+    After SIGTERM give Ray a moment to start or, without its raylet, to end; leave if it fails. A
+    raylet that drains ends when it is idle, and Ray then ends the rest of its processes.
     """
-    while os.read(signals, 1)[0] != signal.SIGTERM:
-        pass
+    missed = 0
+    while not hears_sigterm(signals):
+        missed = missed + 1 if STARTED.exists() and not raylet_runs() else 0
+        if missed > MISSED_SECONDS:
+            print("The raylet has ended, and this node is of no use without it.", flush=True)
+            leave(1)
     deadline = time.monotonic() + START_SECONDS
     while not STARTED.exists():
         if time.monotonic() > deadline:
