@@ -143,7 +143,9 @@ def remark(result: dict[str, Any]) -> str:
         f"{median['task'] - median['dashboard']:.1f} s. Our worker starts beside the head and is "
         f"there {median['worker'] - median['gcs']:.1f} s after the GCS, KubeRay's "
         f"{theirs['worker'] - theirs['gcs']:.1f} s after its own: its init container asks every "
-        "few seconds whether the GCS is up, and only then the worker starts. The floor is Ray's: "
-        "loading it, the dashboard, and the two Pythons of a job. What a user can change: more CPU "
-        "for the head, since all of this is CPU time, and an image that the nodes have already."
+        "few seconds whether the GCS is up, and only then the worker starts. What is left is Ray's "
+        "own chain, the same on both sides: on the head `ray start` waits for the dashboard before "
+        "it starts the raylet, a worker's waits for that raylet before it starts its own, and each "
+        "raylet for its two agents. What a user can change: more CPU for the head, since all of "
+        "this is CPU time, and an image that the nodes have already."
     )
