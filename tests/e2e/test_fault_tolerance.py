@@ -252,7 +252,16 @@ def test_cluster_goes_on_when_an_agent_takes_the_heads_raylet_along(
     """Ray would wait on without its raylet, and here no probe helps."""
     patient = values(own_redis)
     patient["head"] = patient["head"] | {"livenessProbe": {"failureThreshold": 1000}}
-    assert_everything_is_kept_but_drivers_on_the_head(install(patient), kill_agent)
+    release = install(patient)
+    workers = node_ids(release)
+    assert last_json(release.run_job(COUNTER, "start")) == 3
+    before = heads(release)
+
+    kill_agent(release)
+
+    wait_for_another_head(release, before)
+    assert last_word(release, "finish") == "3", "the actor has lost its state"
+    assert node_ids(release) == workers, "the worker is another node of Ray's"
 
 
 @pytest.mark.scenario("head.rocksdb")
