@@ -52,7 +52,8 @@ def nodes(cluster: Cluster, count: int, usage: dict[str, str]) -> Iterator[None]
     That is quantities by resource. What KWOK says is in `.testbed/log/kwok.log`.
     """
     selected = f"--selector={LABEL}=fake"
-    listed = {"apiVersion": "v1", "kind": "List", "items": [*map(_node, range(count))]}
+    made = [_node(number, cluster.address) for number in range(count)]
+    listed = {"apiVersion": "v1", "kind": "List", "items": made}
     with _running(cluster, usage):
         try:
             with step(f"Make {count} nodes of KWOK {version()}"):
@@ -79,6 +80,7 @@ def _running(cluster: Cluster, usage: dict[str, str]) -> Iterator[None]:
             str(gobuild.build(_MODULE) / "kwok"),
             f"--kubeconfig={cluster.kubeconfig}", "--master=https://127.0.0.1:6443",
             f"--node-ip={cluster.address}", f"--node-port={_PORT}",
+            "--node-lease-duration-seconds=40",  # or Kubernetes calls the nodes lost
             f"--manage-nodes-with-annotation-selector={LABEL}=fake",
             *(f"--config={folder / file}.yaml" for file in _FILES), f"--config={used.name}",
         ]  # fmt: skip
@@ -101,7 +103,7 @@ def _used(usage: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _node(number: int) -> dict[str, Any]:
+def _node(number: int, address: str) -> dict[str, Any]:
     name = f"kwok-{number}"
     room = {"cpu": "1000", "memory": "10Ti", "pods": str(PODS_PER_NODE)}
     metrics = {"metrics.k8s.io/resource-metrics-path": f"/metrics/nodes/{name}/metrics/resource"}
@@ -114,5 +116,12 @@ def _node(number: int) -> dict[str, Any]:
             "labels": {LABEL: "fake"},
         },
         "spec": {"taints": [{"key": LABEL, "value": "fake", "effect": "NoSchedule"}]},
-        "status": {"allocatable": room, "capacity": room},
+        "status": {
+            "allocatable": room,
+            "capacity": room,
+            "addresses": [
+                {"type": "InternalIP", "address": address},
+                {"type": "Hostname", "address": name},
+            ],
+        },
     }
