@@ -84,20 +84,13 @@ def objects(values: Object, *, release: str = "ray", namespace: str = "ray") -> 
 
 
 def dry_run(
-    values: Object | None = None,
-    *,
-    release: str = "ray",
-    namespace: str = "ray",
-    by_schema: bool = True,
+    values: Object | None = None, *, release: str = "ray", namespace: str = "ray"
 ) -> Object:
     """The release that an install with `values` would store, with its notes; asks no cluster.
 
-    A token that the chart makes is not the random one. For values that are known to satisfy the
-    schema, not asking it (`by_schema`) saves a quarter of the time. Raises TemplateError.
+    A token that the chart makes is not the random one. Raises TemplateError.
     """
-    options = ["--dry-run=client", "--output=json"]
-    if not by_schema:
-        options.append("--skip-schema-validation")
+    options = ("--dry-run=client", "--output=json")
     install = _run("helm", "install", _yaml(values or {}), release, namespace, *options)
     stored: Object = json.loads(install)
     return stored
@@ -127,8 +120,9 @@ class _Renders:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        (module,) = tools.modules("helm")
         self._process = subprocess.Popen(
-            [gobuild.build("helm4") / "renders"],
+            [gobuild.build(module) / "renders"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

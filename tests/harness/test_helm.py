@@ -24,7 +24,7 @@ ACCEPTED = [*TEMPLATE, "--set=auth.token.existingSecret=token"]
         [*ACCEPTED, "--kube-version=1.31.0", "--set=worker.drain.timeoutSeconds=60"],
         ["install", *ACCEPTED[1:], "--dry-run=client"],
     ],
-    ids=" ".join,
+    ids=["template", "without hooks", "old Kubernetes", "install"],
 )
 def test_it_prints_what_helm_prints(command: list[str]) -> None:
     def lines(printed: str) -> list[str]:

@@ -105,7 +105,7 @@ def companions(leaf: Leaf) -> Object:
 @cache
 def _outcome(values: str) -> tuple[Any, ...] | str:
     try:
-        release = dry_run(json.loads(values), by_schema=False)  # `others` asked it
+        release = dry_run(json.loads(values))
     except TemplateError as refused:
         return refused.message.strip()
     return release["manifest"], release.get("hooks"), release["info"]["notes"]
