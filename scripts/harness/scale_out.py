@@ -134,7 +134,7 @@ def reaction(look: "_Look", timeout: float) -> float:
     """
     _wait_for_any_moment(look)
     took = _round(look, _HOLD, timeout)
-    return took["metrics"] + took["autoscaler"]
+    return round(took["metrics"] + took["autoscaler"], 2)
 
 
 def _wait_for_any_moment(look: "_Look") -> None:
