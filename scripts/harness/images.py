@@ -293,7 +293,8 @@ def _assemble_node(kubernetes: str, tag: str) -> None:
         shutil.copytree(gobuild.build("containerd"), context / "containerd")
         _docker_build(context / "Dockerfile", context, stage, root=_root_tag("node"))
     with _container(stage) as container:
-        _import(container, preloaded)
+        # An overlay, which the container's own files are, cannot carry another.
+        _import(container, preloaded, "--no-unpack")
         run(["docker", "kill", "--signal=TERM", container])
         run(["docker", "wait", container])
         entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
@@ -366,17 +367,17 @@ def _logs(container: str) -> str:
     return run(["sh", "-c", 'docker logs "$0" 2>&1', container])
 
 
-def _import(container: str, images: Iterable[Image]) -> None:
+def _import(container: str, images: Iterable[Image], *options: str) -> None:
     """Bring `images` into the containerd of `container` under their references.
 
-    Nothing is unpacked: containerd does that when a pod first needs it, on the node's volume. While
-    a node image is assembled it could not: an overlay cannot carry another.
+    What is not unpacked here containerd unpacks when a pod first needs it, and as many times at
+    once as pods need it first.
     """
     images = list(images)
     ctr = ["docker", "exec", "--interactive", container, "ctr", "--namespace=k8s.io", "images"]
     pipe(
         ["docker", "save", *sorted({image.tag for image in images})],
-        [*ctr, "import", "--no-unpack", "-"],
+        [*ctr, "import", *options, "-"],
     )
     for image in images:
         run([*ctr, "tag", "--force", f"docker.io/{image.tag}", image.reference])

@@ -4,6 +4,9 @@ Scenarios mostly wait, so many fit on two CPUs; but a release whose pods find no
 for another scenario's end until its own time is over, and one that measures CPU must not have a
 neighbour that burns it. So each scenario takes its share first, and gives it back at its end.
 
+It then waits until those before it have started: Ray's processes load for as much CPU as there
+is, and pods that have to share it with too many others miss deadlines, Ray's and Kubernetes' too.
+
 A share is a range of bytes locked in a file, one file per resource: the kernel gives it back when
 the process ends, however it ends.
 """
@@ -19,6 +22,10 @@ from pathlib import Path
 
 _UNITS = {"cpu": 10, "memory": 64}  # per byte of the file
 _POLL_SECONDS = 0.2
+
+_BUSY = 2  # runnable threads per processor
+_LOOK_SECONDS = 5
+_PATIENCE_SECONDS = 180  # there are scenarios that burn CPU on purpose
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,24 @@ def taken(share: Share, total: Share, folder: Path) -> Iterator[None]:
     finally:
         for resource in _UNITS:
             fcntl.lockf(_file(folder / resource), fcntl.LOCK_UN)
+
+
+def wait_for_calm(folder: Path) -> None:
+    """Wait until this machine has CPU to spare, one process that names `folder` after another."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    looks = int(_LOOK_SECONDS / _POLL_SECONDS)
+    with (folder / "start").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        while time.monotonic() < deadline:
+            if sum(_runnable() for _ in range(looks)) <= looks * _BUSY * (os.cpu_count() or 1):
+                return
+
+
+def _runnable() -> int:
+    """How many threads run or wait for a processor, a moment later."""
+    time.sleep(_POLL_SECONDS)
+    fields = dict(line.split(maxsplit=1) for line in Path("/proc/stat").read_text().splitlines())
+    return int(fields["procs_running"])
 
 
 def _take(path: Path, wanted: int, total: int) -> None:

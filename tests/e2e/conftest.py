@@ -30,7 +30,7 @@ from harness.cluster import Cluster
 from harness.paths import CHART, REPORTS
 from harness.registry import Registry
 
-from .budget import Share, taken
+from .budget import Share, taken, wait_for_calm
 from .release import READY_TIMEOUT_SECONDS, Release, free, requested
 
 _REPORT = pytest.StashKey[pytest.TestReport]()
@@ -148,7 +148,10 @@ def share(request: pytest.FixtureRequest, testbed: Cluster, room: Share) -> Iter
     wanted = Share(**needs)
     if testbed.node is None and not wanted.fits(room):
         pytest.skip(f"the cluster has {room} free, and this scenario needs {wanted}")
-    with taken(room if alone else wanted, room, clusters.locks(testbed)):
+    folder = clusters.locks(testbed)
+    with taken(room if alone else wanted, room, folder):
+        if testbed.node:
+            wait_for_calm(folder)
         yield wanted
 
 

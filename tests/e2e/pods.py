@@ -7,7 +7,7 @@ from kubernetes import client, utils
 from harness import images, up
 from harness.cluster import Cluster
 
-from .release import last_json
+from .release import READY_TIMEOUT_SECONDS, last_json
 
 # Prints which of the addresses among its arguments accept a connection. A packet that a policy
 # refuses is answered by nobody, and a second one follows after a second.
@@ -66,8 +66,9 @@ def start(
 def wait_ready(api: client.ApiClient, testbed: Cluster, namespace: str, name: str) -> str:
     """Wait until the pod `name` is ready and return its address."""
     testbed.kubectl(
-        "wait", f"--namespace={namespace}", f"pod/{name}", "--for=condition=Ready", "--timeout=90s"
-    )
+        "wait", f"--namespace={namespace}", f"pod/{name}", "--for=condition=Ready",
+        f"--timeout={READY_TIMEOUT_SECONDS}s",
+    )  # fmt: skip
     return str(client.CoreV1Api(api).read_namespaced_pod(name, namespace).status.pod_ip)
 
 
@@ -75,7 +76,7 @@ def wait_for_phase(testbed: Cluster, namespace: str, name: str, phase: str) -> s
     """Wait until the pod `name` is in `phase` ('Succeeded', 'Failed') and return its log."""
     testbed.kubectl(
         "wait", f"--namespace={namespace}", f"pod/{name}",
-        f"--for=jsonpath={{.status.phase}}={phase}", "--timeout=90s",
+        f"--for=jsonpath={{.status.phase}}={phase}", f"--timeout={READY_TIMEOUT_SECONDS}s",
     )  # fmt: skip
     return testbed.kubectl("logs", f"--namespace={namespace}", name)
 

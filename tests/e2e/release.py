@@ -23,12 +23,12 @@ from .budget import Share
 T = TypeVar("T")
 
 JOBS = Path(__file__).parent / "jobs"
-READY_TIMEOUT_SECONDS = 240
+READY_TIMEOUT_SECONDS = 480
 # A metrics server measures every 15 s and an autoscaler looks every 15 s (here every 5 s), each
 # perhaps twice before it acts; then a pod starts, or drains.
-SCALE_TIMEOUT_SECONDS = 240
-# Pods may take 240 s and more, but what is idle does not wait for the end of that.
-LEAVE_TIMEOUT_SECONDS = 90
+SCALE_TIMEOUT_SECONDS = 480
+# Pods may take 300 s, but what is idle does not wait for the end of that.
+LEAVE_TIMEOUT_SECONDS = 240
 
 
 def small(**worker: Any) -> dict[str, Any]:

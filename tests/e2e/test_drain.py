@@ -142,7 +142,10 @@ def test_worker_that_drains_gets_no_new_task(install: Callable[..., Release]) ->
         wait_for_tasks(dashboard, 2, CPUS + 1)
         delete(release)
         (leaving,) = wait_until(
-            "a worker on its way out", lambda: release.leaving("worker"), bool, timeout=30
+            "a worker on its way out",
+            lambda: release.leaving("worker"),
+            bool,
+            timeout=READY_TIMEOUT_SECONDS,
         )
         result = last_json(ray_api.run_job(dashboard, SLEEPERS, "20", "0"))
         assert release.leaving("worker") == {leaving}, "it did not have anything to finish"

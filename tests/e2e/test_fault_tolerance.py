@@ -16,7 +16,15 @@ from harness.cluster import Cluster
 from harness.ray_api import Dashboard
 from harness.tools import tool
 
-from .release import JOBS, Release, last_json, small, wait_for_log, wait_until
+from .release import (
+    JOBS,
+    READY_TIMEOUT_SECONDS,
+    Release,
+    last_json,
+    small,
+    wait_for_log,
+    wait_until,
+)
 
 COUNTER = JOBS / "counter.py"
 SLEEPERS = JOBS / "sleepers.py"
@@ -24,7 +32,7 @@ SURVIVOR = JOBS / "survivor.py"
 WHERE = JOBS / "where.py"
 # A head is back within half a minute, and Ray's nodes find it within another one, on a machine that
 # has nothing else to do.
-RECOVERY_TIMEOUT_SECONDS = 240
+RECOVERY_TIMEOUT_SECONDS = 480
 # What Helm 3 does differently is tried in full runs.
 BOTH_HELMS = pytest.mark.parametrize(
     "program", ["helm", pytest.param("helm3", marks=pytest.mark.slow)]
@@ -299,7 +307,7 @@ def restart_redis(release: Release) -> None:
     release.cluster.kubectl("delete", f"--namespace={release.namespace}", "pod/redis-0")
     release.cluster.kubectl(
         "rollout", "status", f"--namespace={release.namespace}", "statefulset/redis",
-        "--timeout=120s",
+        f"--timeout={READY_TIMEOUT_SECONDS}s",
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_release_whose_helm_was_killed_is_installed_by_the_next_run(
         "ray", namespace, own_cluster, api, helm.client(own_cluster.kubeconfig, helm=program)
     )
     with interrupted:
-        wait_until("a head", lambda: release.pod_names("head"), len, timeout=60)
+        wait_until("a head", lambda: release.pod_names("head"), len, timeout=READY_TIMEOUT_SECONDS)
         os.kill(interrupted.pid, signal.SIGKILL)
 
     values.write_text(yaml.safe_dump(small(autoscaling={"enabled": False})))

@@ -86,7 +86,9 @@ def settle(release: Release) -> None:
     """Wait until all Deployments are as they shall be and nobody is on the way out."""
     where = f"--namespace={release.namespace}"
     names = release.cluster.kubectl("get", "deployments", where, "--output=name").split()
-    release.cluster.kubectl("rollout", "status", where, "--timeout=300s", *names)
+    release.cluster.kubectl(
+        "rollout", "status", where, f"--timeout={READY_TIMEOUT_SECONDS}s", *names
+    )
     release.wait_until_gone("head", "worker")
     release.wait_for_workers()
 

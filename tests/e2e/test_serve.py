@@ -75,7 +75,12 @@ def test_no_request_is_lost_when_a_worker_goes(
     pods.start(api, namespace, "client", pods.ray_container(CLIENT, url))
     pods.wait_ready(api, testbed, namespace, "client")
     look = seen_by(testbed, namespace)
-    wait_until("answers of both", look, lambda seen: workers <= set(seen["answered"]), timeout=90)
+    wait_until(
+        "answers of both",
+        look,
+        lambda seen: workers <= set(seen["answered"]),
+        timeout=READY_TIMEOUT_SECONDS,
+    )
 
     testbed.kubectl("scale", f"--namespace={namespace}", "--replicas=1",
                     f"deployment/{release.worker_name()}")  # fmt: skip
@@ -83,14 +88,14 @@ def test_no_request_is_lost_when_a_worker_goes(
         "one worker",
         lambda: release.pod_names("worker") | release.leaving("worker"),
         lambda names: len(names) == 1,
-        timeout=240,
+        timeout=READY_TIMEOUT_SECONDS,
     )
     then = look()["answered"][left]
     wait_until(
         "more answers of the worker that is left",
         look,
         lambda seen: seen["answered"][left] > then + 50,
-        timeout=90,
+        timeout=READY_TIMEOUT_SECONDS,
     )
     testbed.kubectl("exec", f"--namespace={namespace}", "client", "--", "touch", "/tmp/stop")  # noqa: S108
     log = pods.wait_for_phase(testbed, namespace, "client", "Succeeded")
