@@ -192,6 +192,41 @@ def test_node_whose_raylet_gives_up_by_itself_ends(tmp_path: Path) -> None:
         assert process.wait(timeout=30) == 1
 
 
+# Its dashboard needs the raylet, as it would not if one came after the other.
+NODE = """
+import threading
+raylet = threading.Event()
+class Node:
+    def start_api_server(self, *, include_dashboard):
+        assert raylet.wait(20), "no raylet"
+        self.url = "here"
+        if include_dashboard == "broken": raise ValueError("no dashboard")
+    def start_ray_processes(self):
+        raylet.set()
+"""
+STARTS_HEAD = """
+import sys
+from ray._private.node import Node
+def main():
+    node = Node()
+    node.start_api_server(include_dashboard=sys.argv[1])
+    node.start_ray_processes()
+    print(node.url, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("arguments", "printed"), [([], "here\n"), (["broken"], "")])
+def test_raylet_of_a_head_does_not_wait_for_its_dashboard_but_ray_does(
+    tmp_path: Path, arguments: list[str], printed: str
+) -> None:
+    (tmp_path / "ray/_private").mkdir(parents=True)
+    (tmp_path / "ray/_private/node.py").write_text(NODE)
+    with start_ray(tmp_path, STARTS_HEAD, *arguments) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == printed
+        assert process.wait(timeout=30) == (0 if printed else 1)
+
+
 # A GCS that does not answer for so many times.
 GCS = """
 import types

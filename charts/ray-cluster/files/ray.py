@@ -10,10 +10,14 @@ stay for its whole grace period. It would wait for ever as well if SIGTERM came 
 processes because one of them, such as a GCS without its storage, has ended: its handler does the
 same, and needs the lock that it holds. And a raylet that gives up because its agent has crashed
 ends as one does that was told to, for which `ray start` waits in peace, with a node of no use.
+
+A head's dashboard takes longer to load than all its other processes, and Ray waits for it before it
+starts the raylet, for which workers wait. Here both start at once.
 """
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
 
+import concurrent.futures
 import os
 import pathlib
 import select
@@ -145,6 +149,28 @@ def set_rays_signal(number: int, handler: Any) -> Any:
     )
 
 
+def start_dashboard_beside_raylet() -> None:
+    """Have Ray go on to start a head's raylet while its dashboard starts, and wait for it then."""
+    try:
+        from ray._private.node import Node
+
+        start_dashboard, start_raylet = Node.start_api_server, Node.start_ray_processes
+    except (ImportError, AttributeError):  # a Ray of another make starts one after the other
+        return
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    dashboards = []
+
+    def begin(node: Any, **arguments: Any) -> None:
+        dashboards.append(pool.submit(start_dashboard, node, **arguments))
+
+    def start_ray_processes(node: Any) -> None:
+        start_raylet(node)
+        for dashboard in dashboards:
+            dashboard.result()
+
+    Node.start_api_server, Node.start_ray_processes = begin, start_ray_processes
+
+
 def start_program() -> subprocess.Popen[bytes] | None:
     """Start the program that comes before `--`, and forget its arguments."""
     if "--" not in sys.argv:
@@ -177,4 +203,5 @@ from ray.scripts.scripts import main  # noqa: E402
 if first and first.wait():
     sys.exit(first.returncode)
 sys.argv[0] = "ray"
+start_dashboard_beside_raylet()
 main()
