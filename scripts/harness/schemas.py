@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 
 from harness import gobuild, manifest
 from harness.errors import UserError
@@ -109,16 +109,16 @@ def _reasons(text: str, kubernetes: str) -> tuple[str, ...]:
     if validator is None:
         return (f"{title}: Kubernetes {kubernetes} has no {obj['kind']} of {obj['apiVersion']}",)
     return tuple(
-        f"{title}: /{'/'.join(map(str, error.absolute_path))}: {error.message}"
+        f"{title}: /{'/'.join(map(str, error.instance_path))}: {error.message}"
         for error in validator.iter_errors(obj)
     )
 
 
 @cache
-def _validator(kubernetes: str, api_version: str, kind: str) -> jsonschema.Draft7Validator | None:
+def _validator(kubernetes: str, api_version: str, kind: str) -> jsonschema_rs.Draft7Validator | None:
     group, _, version = api_version.rpartition("/")
     file = folder(kubernetes) / _file(group, version, kind)
-    return jsonschema.Draft7Validator(json.loads(file.read_text())) if file.exists() else None
+    return jsonschema_rs.Draft7Validator(json.loads(file.read_text())) if file.exists() else None
 
 
 @cache

@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import yaml
 
 from harness.paths import CHART
@@ -36,8 +37,12 @@ class Leaf:
 
     def allows(self, value: Any) -> bool:
         """Whether the schema of this value alone has nothing against `value`."""
+        return self._validator.is_valid(value)
+
+    @cached_property
+    def _validator(self) -> jsonschema_rs.Draft7Validator:
         schema = {**self.schema, "definitions": SCHEMA["definitions"]}
-        return jsonschema.Draft7Validator(schema).is_valid(value)
+        return jsonschema_rs.Draft7Validator(schema)
 
 
 def resolve(schema: Object) -> Object:
@@ -143,7 +148,7 @@ def _sample(schema: Object) -> Any:
     if "array" in kinds:
         return [_sample(schema.get("items", {}))]
     kept = {key: schema[key] for key in ("type", "pattern", "minimum", "maximum") if key in schema}
-    validator = jsonschema.Draft7Validator(kept)
+    validator = jsonschema_rs.Draft7Validator(kept)
     return next(filter(validator.is_valid, [*_ANY, True]), None)
 
 

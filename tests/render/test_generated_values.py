@@ -9,7 +9,7 @@ import math
 import os
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 from hypothesis import Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 OWN = [leaf for leaf in leaves() if not leaf.kubernetes and leaf.path != ("workerGroups",)]
 REFUSAL = "The values contradict each other in "
-VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
+VALIDATOR = jsonschema_rs.Draft7Validator(SCHEMA)
 
 
 def allowed_by(schema: Object) -> st.SearchStrategy[Any]:
