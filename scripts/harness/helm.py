@@ -126,7 +126,8 @@ class _Renders:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | _ENVIRONMENT,
+            # Without a value of its own it spends a third of its time on collecting garbage.
+            env=os.environ | _ENVIRONMENT | {"GOGC": "400"},
         )
 
     def run(self, command: list[str]) -> str:
