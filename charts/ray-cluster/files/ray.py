@@ -17,7 +17,6 @@ starts the raylet, for which workers wait. Here both start at once.
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
 
-import concurrent.futures
 import os
 import pathlib
 import select
@@ -157,7 +156,9 @@ def start_dashboard_beside_raylet() -> None:
         start_dashboard, start_raylet = Node.start_api_server, Node.start_ray_processes
     except (ImportError, AttributeError):  # a Ray of another make starts one after the other
         return
-    pool = concurrent.futures.ThreadPoolExecutor(1)
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(1)
     dashboards = []
 
     def begin(node: Any, **arguments: Any) -> None:
