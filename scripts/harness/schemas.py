@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
+from jsonschema_rs import Draft7Validator
 
 from harness import gobuild, manifest
 from harness.errors import UserError
@@ -115,10 +115,10 @@ def _reasons(text: str, kubernetes: str) -> tuple[str, ...]:
 
 
 @cache
-def _validator(kubernetes: str, api_version: str, kind: str) -> jsonschema_rs.Draft7Validator | None:
+def _validator(kubernetes: str, api_version: str, kind: str) -> Draft7Validator | None:
     group, _, version = api_version.rpartition("/")
     file = folder(kubernetes) / _file(group, version, kind)
-    return jsonschema_rs.Draft7Validator(json.loads(file.read_text())) if file.exists() else None
+    return Draft7Validator(json.loads(file.read_text())) if file.exists() else None
 
 
 @cache
@@ -205,6 +205,8 @@ def _strict(schema: Schema) -> Schema:
         either = {"type": ["string", "integer"], "minimum": minimum, "maximum": maximum}
         return either | {key: schema[key] for key in ("pattern",) if key in schema}
     result: Schema = {key: schema[key] for key in _KEPT if key in schema}
+    if "(?i)" in result.get("pattern", ""):  # Go's, which no JSON schema may hold
+        del result["pattern"]
     if schema.get("nullable") and "type" in schema:
         result["type"] = [schema["type"], "null"]
     if schema.get("type") == "integer" and schema.get("format") in _LIMITS:

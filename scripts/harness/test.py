@@ -102,7 +102,9 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
 def _render(pytest_arguments: list[str]) -> None:
     ensure("helm", "helm3")
     workers = len(os.sched_getaffinity(0)) + 1  # some tests mostly wait
-    _pytest("render", [f"--numprocesses={workers}", *_QUICK, *pytest_arguments])
+    # The tests of a file look at the same renders, which a process keeps.
+    spread = [f"--numprocesses={workers}", "--dist=loadfile"]
+    _pytest("render", [*spread, *_QUICK, *pytest_arguments])
 
 
 def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:

@@ -147,7 +147,8 @@ def _sample(schema: Object) -> Any:
         return {name: _sample(fields[name]) for name in wanted if name in fields}
     if "array" in kinds:
         return [_sample(schema.get("items", {}))]
-    kept = {key: schema[key] for key in ("type", "pattern", "minimum", "maximum") if key in schema}
+    checked = ("type", "pattern", "minimum", "maximum")
+    kept: Object = {key: schema[key] for key in checked if key in schema}
     validator = jsonschema_rs.Draft7Validator(kept)
     return next(filter(validator.is_valid, [*_ANY, True]), None)
 

@@ -161,7 +161,7 @@ def test_every_reason_is_named_with_its_object_and_place() -> None:
     wrong = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "lables": {}}}
     with pytest.raises(schemas.NonConformingError) as refused:
         schemas.check([{**wrong, "data": {"a": 1}}], ["1.37"])
-    assert "ConfigMap x: /data/a: 1 is not of type \"string\"" in str(refused.value)
+    assert 'ConfigMap x: /data/a: 1 is not of type "string"' in str(refused.value)
     assert "ConfigMap x: /metadata: Additional properties are not allowed" in str(refused.value)
 
 

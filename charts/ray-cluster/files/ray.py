@@ -1,18 +1,15 @@
 """Runs `ray` with the arguments given, in this process, and drains its node on SIGTERM.
 
 The first argument is a program, in Python, that drains a node. What follows it, up to `--`, is
-another with its arguments: Ray starts when it has ended well. Meanwhile Ray is loaded, which takes
-a second or two.
+another with its arguments: Ray starts when it has ended well, and is loaded meanwhile.
 
-Nothing ends a container's first process that has not said how. Ray says so when all of it is
-loaded, and hears no signal while it looks for a GCS that may be gone for good: such a pod would
-stay for its whole grace period. It would wait for ever as well if SIGTERM came while it ends its
-processes because one of them, such as a GCS without its storage, has ended: its handler does the
-same, and needs the lock that it holds. And a raylet that gives up because its agent has crashed
-ends as one does that was told to, for which `ray start` waits in peace, with a node of no use.
-
-A head's dashboard takes longer to load than all its other processes, and Ray waits for it before it
-starts the raylet, for which workers wait. Here both start at once.
+What Ray leaves open for the first process of a container:
+- Nothing ends that process that has not said how, which Ray does when all of it is loaded, and
+  then not while it looks for a GCS that may be gone for good.
+- It would wait for ever if SIGTERM came while it ends its processes because one of them, such as a
+  GCS without its storage, has ended: its handler does the same, and needs the lock that it holds.
+- A raylet whose agent has crashed ends as one that was told to, and `ray start` waits in peace.
+- A head's raylet, for which workers wait, starts after the dashboard, which takes longest to load.
 """
 
 from __future__ import annotations  # the images of old Rays have Python 3.9
@@ -149,12 +146,12 @@ def set_rays_signal(number: int, handler: Any) -> Any:
 
 
 def start_dashboard_beside_raylet() -> None:
-    """Have Ray go on to start a head's raylet while its dashboard starts, and wait for it then."""
+    """Start a head's raylet while its dashboard starts, and wait for that then."""
     try:
         from ray._private.node import Node
 
         start_dashboard, start_raylet = Node.start_api_server, Node.start_ray_processes
-    except (ImportError, AttributeError):  # a Ray of another make starts one after the other
+    except (ImportError, AttributeError):  # an unknown Ray starts one after the other
         return
     from concurrent.futures import ThreadPoolExecutor
 
