@@ -144,8 +144,9 @@ def remark(result: dict[str, Any]) -> str:
         f"there {median['worker'] - median['gcs']:.1f} s after the GCS, KubeRay's "
         f"{theirs['worker'] - theirs['gcs']:.1f} s after its own: its init container asks every "
         "few seconds whether the GCS is up, and only then the worker starts. What is left is Ray's "
-        "own chain, the same on both sides: on the head `ray start` waits for the dashboard before "
-        "it starts the raylet, a worker's waits for that raylet before it starts its own, and each "
-        "raylet for its two agents. What a user can change: more CPU for the head, since all of "
-        "this is CPU time, and an image that the nodes have already."
+        "own chain: a worker's `ray start` waits for the head's raylet before it starts its own, "
+        "each raylet waits for its two agents, and the job for the dashboard. Ray starts the "
+        "head's raylet only when the dashboard answers; ours starts beside it, so that what is "
+        "waited for in the end is the job. What a user can change: more CPU for the head, since "
+        "all of this is CPU time, and an image that the nodes have already."
     )
