@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyhelm3
 from pyhelm3.command import Command
 
 from harness import gobuild, manifest, schemas, tools
+from harness.errors import UserError
 from harness.paths import CHART, ROOT
 from harness.process import CommandError, run
 from harness.tools import tool
@@ -131,12 +132,19 @@ class _Renders:
         )
 
     def run(self, command: list[str]) -> str:
-        """What Helm prints; raises CommandError with what it says when it fails."""
+        """What Helm prints.
+
+        Raises CommandError with what it says when it fails, UserError when it has ended.
+        """
         assert self._process.stdin
         assert self._process.stdout
         with self._lock:
-            print(json.dumps(command), file=self._process.stdin, flush=True)
-            answer = json.loads(self._process.stdout.readline())
+            with suppress(BrokenPipeError):
+                print(json.dumps(command), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        if not line:  # no refusal, as a CommandError would be
+            raise UserError(f"The process that renders has ended ({self._process.wait()}).")
+        answer = json.loads(line)
         output: str = answer["output"]
         if answer["failed"]:
             raise CommandError(["helm", *command], "it failed", output)

@@ -3,6 +3,7 @@
 import pytest
 
 from harness import helm, tools
+from harness.errors import UserError
 from harness.paths import CHART
 from harness.process import CommandError, run
 from harness.tools import tool
@@ -42,3 +43,10 @@ def test_it_refuses_in_helms_words(setting: str) -> None:
     with pytest.raises(CommandError) as by_helm:
         run([tool("helm"), *command])
     assert refused.value.output.strip() == by_helm.value.output.strip()
+
+
+def test_its_end_is_no_refusal() -> None:
+    renders = helm._Renders()
+    renders._process.kill()
+    with pytest.raises(UserError, match="has ended"):
+        renders.run(ACCEPTED)
