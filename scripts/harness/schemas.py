@@ -9,6 +9,7 @@ are first needed, one strict and self-contained file per kind, named as kubeconf
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -195,6 +196,12 @@ def _applied(
     }
 
 
+def _without_flag(pattern: str) -> str:
+    """A pattern in Go's words without `(?i)`, which no JSON schema may hold: both cases instead."""
+    before, _, after = pattern.partition("(?i)")
+    return before + re.sub("[a-z]", lambda c: f"[{c[0]}{c[0].upper()}]", after)
+
+
 def _strict(schema: Schema) -> Schema:
     """`schema` with objects closed, so that a misspelt field is an error."""
     # These two scalars are written as a string or as a number.
@@ -205,8 +212,8 @@ def _strict(schema: Schema) -> Schema:
         either = {"type": ["string", "integer"], "minimum": minimum, "maximum": maximum}
         return either | {key: schema[key] for key in ("pattern",) if key in schema}
     result: Schema = {key: schema[key] for key in _KEPT if key in schema}
-    if "(?i)" in result.get("pattern", ""):  # Go's, which no JSON schema may hold
-        del result["pattern"]
+    if "pattern" in result:
+        result["pattern"] = _without_flag(result["pattern"])
     if schema.get("nullable") and "type" in schema:
         result["type"] = [schema["type"], "null"]
     if schema.get("type") == "integer" and schema.get("format") in _LIMITS:

@@ -75,7 +75,7 @@ def test_worker_of_an_old_ray_finishes_its_tasks(
         "the drained worker to be gone",
         lambda: phase(release, leaving),
         lambda seen: seen is None,
-        timeout=READY_TIMEOUT_SECONDS,
+        timeout=30,
     )
 
 

@@ -10,7 +10,15 @@ from kubernetes import client
 from harness.cluster import Cluster
 
 from . import pods
-from .release import JOBS, READY_TIMEOUT_SECONDS, Release, last_json, small, wait_until
+from .release import (
+    JOBS,
+    LEAVE_TIMEOUT_SECONDS,
+    READY_TIMEOUT_SECONDS,
+    Release,
+    last_json,
+    small,
+    wait_until,
+)
 
 # Four clients that open a connection for each request, as most do, until a file appears. Prints how
 # many requests each pod answered, and every failure.
@@ -88,7 +96,7 @@ def test_no_request_is_lost_when_a_worker_goes(
         "one worker",
         lambda: release.pod_names("worker") | release.leaving("worker"),
         lambda names: len(names) == 1,
-        timeout=READY_TIMEOUT_SECONDS,
+        timeout=LEAVE_TIMEOUT_SECONDS,
     )
     then = look()["answered"][left]
     wait_until(

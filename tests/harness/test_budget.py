@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.paths import ROOT
+from tests.e2e import budget
 from tests.e2e.budget import Share, taken
 
 TOTAL = Share(cpu=1000, memory=8 * 1024)
@@ -66,3 +67,16 @@ def test_more_than_there_is_is_refused_and_holds_nothing(tmp_path: Path) -> None
     with holder(tmp_path, TOTAL) as other:
         wait_until_held(other)
         other.kill()
+
+
+@pytest.mark.parametrize(("patience", "looked_at"), [(60, 3), (0, 0)], ids=["calm", "too long"])
+def test_a_scenario_begins_when_the_machine_is_calm_or_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, looked_at: int
+) -> None:
+    busy, calm = 1000, 0
+    seen = iter([busy, busy, calm, busy])
+    monkeypatch.setattr(budget, "_LOOK_SECONDS", budget._POLL_SECONDS)  # one look at a time
+    monkeypatch.setattr(budget, "_PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(budget, "_runnable", lambda: next(seen))
+    budget.wait_for_calm(tmp_path)
+    assert len(list(seen)) == 4 - looked_at
