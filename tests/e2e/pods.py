@@ -7,7 +7,7 @@ from kubernetes import client, utils
 from harness import images, up
 from harness.cluster import Cluster
 
-from .release import READY_TIMEOUT_SECONDS, last_json
+from .release import READY_TIMEOUT_SECONDS, last_json, wait_until
 
 # Prints which of the addresses among its arguments accept a connection. A packet that a policy
 # refuses is answered by nobody, and a second one follows after a second.
@@ -73,12 +73,17 @@ def wait_ready(api: client.ApiClient, testbed: Cluster, namespace: str, name: st
 
 
 def wait_for_phase(testbed: Cluster, namespace: str, name: str, phase: str) -> str:
-    """Wait until the pod `name` is in `phase` ('Succeeded', 'Failed') and return its log."""
-    testbed.kubectl(
-        "wait", f"--namespace={namespace}", f"pod/{name}",
-        f"--for=jsonpath={{.status.phase}}={phase}", f"--timeout={READY_TIMEOUT_SECONDS}s",
-    )  # fmt: skip
-    return testbed.kubectl("logs", f"--namespace={namespace}", name)
+    """Wait until the pod `name` has ended, in `phase` ('Succeeded', 'Failed'); return its log."""
+    where = f"--namespace={namespace}"
+    ended = wait_until(
+        f"the end of the pod {name}",
+        lambda: testbed.kubectl("get", "pod", where, name, "--output=jsonpath={.status.phase}"),
+        lambda seen: seen in ("Succeeded", "Failed"),
+        timeout=READY_TIMEOUT_SECONDS,
+    )
+    log = testbed.kubectl("logs", where, name)
+    assert ended == phase, f"The pod {name} has {ended.lower()}, and said: {log}"
+    return log
 
 
 def answering(testbed: Cluster, namespace: str, pod: str, targets: set[str]) -> set[str]:

@@ -65,20 +65,20 @@ def test_nobody_without_the_token_gets_in(
     release.wait_for_workers()
     head, worker = (release.pods(component)[0] for component in ("head", "worker"))
 
+    address = f"ray://{release.head_service}.{namespace}.svc.cluster.local:10001"
+    driver = pods.ray_container(DRIVER, address)
+    known = with_token(driver, "RAY_AUTH_TOKEN")
+    known["env"].append({"name": "RAY_AUTH_MODE", "value": "token"})
+    pods.start(api, namespace, "known", known)
+    assert pods.wait_for_phase(testbed, namespace, "known", "Succeeded").endswith("42\n")
+
+    pods.start(api, namespace, "stranger", driver)
     knock = pods.ray_container(
         (JOBS / "knock.py").read_text(), head.status.pod_ip, worker.status.pod_ip
     )
     pods.start(api, namespace, "knock", with_token(knock, "KNOCK_TOKEN"))
-    address = f"ray://{release.head_service}.{namespace}.svc.cluster.local:10001"
-    driver = pods.ray_container(DRIVER, address)
-    pods.start(api, namespace, "stranger", driver)
-    known = with_token(driver, "RAY_AUTH_TOKEN")
-    known["env"].append({"name": "RAY_AUTH_MODE", "value": "token"})
-    pods.start(api, namespace, "known", known)
-
     answers = json.loads(pods.wait_for_phase(testbed, namespace, "knock", "Succeeded"))
     assert answers == DOORS
-    assert pods.wait_for_phase(testbed, namespace, "known", "Succeeded").endswith("42\n")
     # Which is all that Ray says to a client that it does not let in, after half a minute.
     assert "connection timeout" in pods.wait_for_phase(testbed, namespace, "stranger", "Failed")
     assert where_the_token_is(release) == []

@@ -101,19 +101,19 @@ def test_nobody_without_a_certificate_gets_in_and_a_later_worker_has_one(
     assert len(ran_on) == 2
     assert ran_on > first
 
+    address = f"ray://{release.head_service}.{namespace}.svc.cluster.local:10001"
+    mount = {"volumeMounts": [{"name": "alice", "mountPath": "/alice"}]}
+    volume = {"name": "alice", "secret": {"secretName": "alice"}}
+    pods.start(api, namespace, "alice", driver(address, CERTIFICATE) | mount, volumes=[volume])
+    assert pods.wait_for_phase(testbed, namespace, "alice", "Succeeded").endswith("42\n")
+
+    pods.start(api, namespace, "stranger", driver(address, {}))
     knock = pods.ray_container(
         (JOBS / "knock.py").read_text(), head.status.pod_ip, worker.status.pod_ip
     )
     pods.start(api, namespace, "knock", with_token(knock, "KNOCK_TOKEN"))
-    address = f"ray://{release.head_service}.{namespace}.svc.cluster.local:10001"
-    pods.start(api, namespace, "stranger", driver(address, {}))
-    mount = {"volumeMounts": [{"name": "alice", "mountPath": "/alice"}]}
-    volume = {"name": "alice", "secret": {"secretName": "alice"}}
-    pods.start(api, namespace, "alice", driver(address, CERTIFICATE) | mount, volumes=[volume])
-
     answers = json.loads(pods.wait_for_phase(testbed, namespace, "knock", "Succeeded"))
     assert answers == DOORS | SHUT
-    assert pods.wait_for_phase(testbed, namespace, "alice", "Succeeded").endswith("42\n")
     # Which is all that Ray says to a client that it does not understand, after half a minute.
     assert "connection timeout" in pods.wait_for_phase(testbed, namespace, "stranger", "Failed")
 

@@ -105,7 +105,12 @@ def test_usage_statistics_are_off(defaults: list[Object]) -> None:
     assert env(head(defaults))["RAY_USAGE_STATS_REPORT_URL"] == "http://127.0.0.1:1"
 
 
-@pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])
+def test_head_has_started_when_its_dashboard_answers(defaults: list[Object]) -> None:
+    probe = container(head(defaults))["startupProbe"]["httpGet"]
+    assert probe == {"path": "/api/gcs_healthz", "port": "dashboard"}
+
+
+@pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
 def test_probe_asks_rays_health_endpoint(defaults: list[Object], probe: str) -> None:
     assert container(head(defaults))[probe]["httpGet"] == {"path": "/api/healthz", "port": "agent"}
 

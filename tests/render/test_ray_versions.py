@@ -34,9 +34,9 @@ def test_oldest_ray_is_the_one_that_the_scenarios_run() -> None:
 @pytest.mark.parametrize(
     ("version", "on_head", "on_workers"),
     [
-        (OLDEST_RAY, [AGENT, GCS, GCS], [AGENT] * 3),
-        ("2.52.1", [AGENT, GCS, GCS], [AGENT] * 3),
-        ("2.53.0", [BOTH] * 3, [BOTH] * 3),
+        (OLDEST_RAY, [GCS, GCS, AGENT], [AGENT] * 3),
+        ("2.52.1", [GCS, GCS, AGENT], [AGENT] * 3),
+        ("2.53.0", [GCS, BOTH, BOTH], [BOTH] * 3),
     ],
 )
 def test_probes_ask_an_endpoint_that_is_there(
@@ -45,6 +45,13 @@ def test_probes_ask_an_endpoint_that_is_there(
     objects = rendered(version)
     assert endpoints(head(objects)) == on_head
     assert endpoints(worker(objects)) == on_workers
+
+
+@pytest.mark.parametrize("off", ["false", "False", "0", "no"])
+@pytest.mark.parametrize(("version", "endpoint"), [(OLDEST_RAY, AGENT), ("2.60.0", BOTH)])
+def test_no_probe_asks_a_dashboard_that_is_off(version: str, endpoint: Object, off: str) -> None:
+    objects = rendered(version, head={"rayStartParams": {"include-dashboard": off}})
+    assert endpoints(head(objects)) == [endpoint] * 3
 
 
 @pytest.mark.parametrize(

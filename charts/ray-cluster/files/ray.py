@@ -188,6 +188,8 @@ if DRAIN_SECONDS:
 if "RAY_USE_TLS" in os.environ:
     # Now and then what gRPC does around a fork aborts a server of a Ray client that speaks TLS.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# A server of a Ray client loads Ray, which takes more than 30 s where CPU is short.
+os.environ.setdefault("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")
 reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)

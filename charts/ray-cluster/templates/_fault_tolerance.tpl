@@ -128,7 +128,7 @@ no two releases of any two namespaces get the same one. Ray's own default is one
 {{/*
 What files/ray.py runs before `ray start`, as a list. A Deployment replaces a deleted pod at once, while that
 one is still on its way out, whatever its strategy. The new head waits a little longer than a head may take to leave; then the
-container fails, and Kubernetes starts it again. (An init container would do as well, and cost a second or two of each start.)
+container fails, and Kubernetes starts it again.
 */}}
 {{- define "ray-cluster.waitForOldHead" -}}
 {{- $mode := .ctx.Values.gcsFaultTolerance.mode -}}

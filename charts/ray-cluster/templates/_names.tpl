@@ -1,29 +1,14 @@
 {{/*
 Names and addresses.
 
-Every name in the chart comes from this file, so that an object and those who refer to it cannot drift apart.
+Every name in the chart comes from this file, so that an object and those who refer to it cannot drift apart. Most helpers take $;
+others a dictionary with it as "ctx", and what the name depends on.
 
-  include "ray-cluster.name" $
-  include "ray-cluster.fullname" $
   include "ray-cluster.objectName" (dict "ctx" $ "suffix" "head")
-  include "ray-cluster.headName" $
-  include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
-  include "ray-cluster.autoscalerName" (dict "ctx" $ "group" $name "values" $group)
-  include "ray-cluster.headAddress" $
-  include "ray-cluster.gcsName" $
   include "ray-cluster.addressOf" (dict "ctx" $ "name" $service)
-  include "ray-cluster.externalName" $
-  include "ray-cluster.serveName" $
-  include "ray-cluster.serviceAccountName" $
-  include "ray-cluster.tenantName" $
-  include "ray-cluster.authName" $
-  include "ray-cluster.redisName" $
-  include "ray-cluster.cleanupName" $
+  include "ray-cluster.autoscalerName" (dict "ctx" $ "group" $name "values" $group)
+  include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
   include "ray-cluster.networkName" (dict "ctx" $ "topic" "metrics")
-  include "ray-cluster.metricsName" $
-  include "ray-cluster.targetsName" $
-  include "ray-cluster.dashboardsName" $
-  include "ray-cluster.testName" $
 
 A new object takes its name from objectName and never puts a name together by itself.
 */}}

@@ -306,22 +306,20 @@ true
 {{- end -}}
 
 {{/*
-The endpoint of Ray's that a probe asks; `probe` is its name. The dashboard agent's on every node asks for the node's raylet, on
-the head for the GCS as well, and costs a few milliseconds where the `ray` command line takes half a second of CPU.
-
-Of an older Ray's two, the agent's asks for the raylet alone, and the head's dashboard for the GCS alone. The raylet starts last,
-and the GCS is what a head is for.
+The endpoint that a probe asks; `probe` is its name. The agent's on every node asks for the raylet, on the head for the GCS as
+well, in milliseconds where the `ray` command takes half a second of CPU; an older agent's for the raylet alone. A head has
+started when its dashboard answers: jobs come next.
 */}}
 {{- define "ray-cluster.ray.health" -}}
-{{- if include "ray-cluster.ray.has" (dict "ctx" .ctx "feature" "agentHealth") -}}
-path: /api/healthz
-port: agent
-{{- else if or (eq .component "worker") (eq .probe "startupProbe") -}}
-path: /api/local_raylet_healthz
-port: agent
-{{- else -}}
+{{- $both := include "ray-cluster.ray.has" (dict "ctx" .ctx "feature" "agentHealth") -}}
+{{- $off := dig "include-dashboard" "" (default dict .values.rayStartParams) | regexMatch `^(?i)(0|f|n|off)` -}}
+{{- $dashboard := and (eq .component "head") (not $off) -}}
+{{- if and $dashboard (or (eq .probe "startupProbe") (and (eq .probe "livenessProbe") (not $both))) -}}
 path: /api/gcs_healthz
 port: dashboard
+{{- else -}}
+path: {{ ternary "/api/healthz" "/api/local_raylet_healthz" (not (empty $both)) }}
+port: agent
 {{- end -}}
 {{- end -}}
 

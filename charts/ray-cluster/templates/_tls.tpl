@@ -1,7 +1,6 @@
 {{/*
 TLS between Ray's processes. They call each other by the addresses of their pods and check those, so that each pod needs a
-certificate with its own address in it, which is known only once it runs: an init container signs it. (A volume of cert-manager's
-driver is mounted before there is an address, and takes none of a pod.)
+certificate with its own address in it, which is known only once it runs: an init container signs it.
 
   include "ray-cluster.tls.env" $                                                environment of whatever is Ray, or asks the GCS
   include "ray-cluster.tls.sign" $node                                           the init container, or empty

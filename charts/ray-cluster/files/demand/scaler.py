@@ -2,9 +2,8 @@
 
 Raises `minReplicas` of a group's HorizontalPodAutoscaler, and the number of its pods in the same
 moment, to what waiting tasks, actors and placement groups take; lowers `minReplicas` when that many
-have not been wanted for a while. Which workers go then, and when, is up to the autoscaler: only a
-group that may have none is sent to zero here, because no autoscaler does that. On request, idle
-workers are marked as those to take first.
+have not been wanted for a while. Which workers go then, and when, is up to the autoscaler; but none
+sends a group to zero, which is done here. On request, idle workers are marked to be taken first.
 """
 
 from __future__ import annotations
@@ -161,7 +160,7 @@ class Scaled:
 
     def mark(self, nodes: list[Node]) -> None:
         """Have a scale-in take idle workers first, where that is wanted: mark who has changed."""
-        # Who may register a node in Ray could name any pod, but gets at this group's alone.
+        # Who registers a node in Ray could name any pod, but gets at this group's alone.
         own = re.compile(rf"{re.escape(self._deployment)}-[a-z0-9-]+")
         busy = {
             node.pod: node.idle_seconds < IDLE_SECONDS
@@ -291,4 +290,4 @@ def shape(request: Request) -> str:
         for conditions in request.selectors[:1]
         for key, wanted, values in conditions
     ]
-    return ", ".join(words).replace("\\", "").replace('"', "").replace("\n", "")
+    return re.sub(r'[\\"\n]', "", ", ".join(words))
