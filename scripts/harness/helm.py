@@ -127,7 +127,7 @@ class _Renders:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # Collecting garbage was a third of its time, and all CPUs have such a process.
+            # Each process of a test run has one of these, and all CPUs are taken.
             env=os.environ | _ENVIRONMENT | {"GOMAXPROCS": "1"},
         )
 

@@ -227,6 +227,25 @@ def test_raylet_of_a_head_does_not_wait_for_its_dashboard_but_ray_does(
         assert process.wait(timeout=30) == (0 if printed else 1)
 
 
+PRINTS_PATIENCE = """
+import os
+def main(): print(os.environ["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"], flush=True)
+"""
+
+
+@pytest.mark.parametrize(("mine", "seconds"), [(None, "120\n"), ("300", "300\n")])
+def test_server_of_a_ray_client_has_two_minutes_to_start_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: str | None, seconds: str
+) -> None:
+    name = "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"
+    monkeypatch.delenv(name, raising=False)
+    if mine:
+        monkeypatch.setenv(name, mine)
+    with start_ray(tmp_path, PRINTS_PATIENCE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == seconds
+
+
 # A GCS that does not answer for so many times.
 GCS = """
 import types
