@@ -36,6 +36,7 @@ from harness.tools import ensure
 from harness.up import chosen_cluster, ray_version
 
 Result = dict[str, Any]
+Named = Iterator[tuple[str, Result]]  # results with the names under which they are written
 
 FOLDER = ROOT / "docs" / "benchmarks"
 _PLOT = "side-by-side.svg"
@@ -48,7 +49,7 @@ class Benchmark:
 
     what: str
     rounds: int
-    measure: Callable[[argparse.Namespace, int], dict[str, Result]]
+    measure: Callable[[argparse.Namespace, int], Named]
     options: tuple[Callable[[argparse.ArgumentParser], None], ...] = (add_cluster_options,)
 
 
@@ -72,7 +73,7 @@ def run() -> None:
     for name in wanted:
         benchmark = BENCHMARKS[name]
         rounds = arguments.rounds or benchmark.rounds
-        for case, result in benchmark.measure(arguments, rounds).items():
+        for case, result in benchmark.measure(arguments, rounds):
             write(case, result)  # at once: what fails later takes nothing along
         out.print(f"{name} is written to {FOLDER.relative_to(ROOT)}/.")
 
@@ -80,89 +81,86 @@ def run() -> None:
 # --- render -----------------------------------------------------------------------------------
 
 
-def _render(_: argparse.Namespace, rounds: int) -> dict[str, Result]:
+def _render(_: argparse.Namespace, rounds: int) -> Named:
     version, samples = rendering.measure(rounds)
-    return {"render": _result({"Helm": version}, rendering.GOALS, samples)}
+    yield "render", _result({"Helm": version}, rendering.GOALS, samples)
 
 
 # --- start ------------------------------------------------------------------------------------
 
 
-def _start(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+def _start(arguments: argparse.Namespace, rounds: int) -> Named:
     kuberay.build()
     cluster = _cluster(arguments)
     both = start.measure(cluster, rounds)
-    return {"start": _result(_versions_of_both(cluster), start.GOAL, *both)}
+    yield "start", _result(_versions_of_both(cluster), start.GOAL, *both)
 
 
 # --- scale-out --------------------------------------------------------------------------------
 
 
-def _scale_out(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+def _scale_out(arguments: argparse.Namespace, rounds: int) -> Named:
     kuberay.build()
     cluster = _cluster(arguments)
     clusters.wait_for_metrics(cluster)
     versions = _versions_of_both(cluster)
     goal = {"total": {"ratio": scale_out.DEMAND_GOAL_RATIO}}
-    on_demand = _result(versions, goal, *scale_out.on_demand(cluster, rounds))
+    yield "scale_out_demand", _result(versions, goal, *scale_out.on_demand(cluster, rounds))
     samples, watched = scale_out.on_memory(cluster, rounds)
     on_memory = _result(versions, {"total": scale_out.MEMORY_GOAL_SECONDS}, samples)
-    return {"scale_out_demand": on_demand, "scale_out_memory": on_memory | {"watched": watched}}
+    yield "scale_out_memory", on_memory | {"watched": watched}
 
 
 # --- scale-in ---------------------------------------------------------------------------------
 
 
-def _scale_in(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+def _scale_in(arguments: argparse.Namespace, rounds: int) -> Named:
     kuberay.build()
     cluster = _cluster(arguments)
     tasks, ours, theirs = scale_in.measure(cluster, rounds)
     result = _result(_versions_of_both(cluster), {}, ours.samples, theirs.samples)
     for side, outcome in (("ours", ours), ("kuberay", theirs)):
         result[side] |= {"lost": len(outcome.lost), "lengths lost": outcome.lost}
-    return {"scale_in": result | {"tasks": tasks}}
+    yield "scale_in", result | {"tasks": tasks}
 
 
 # --- failover ---------------------------------------------------------------------------------
 
 
-def _failover(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+def _failover(arguments: argparse.Namespace, rounds: int) -> Named:
     kuberay.build()
     cluster = _cluster(arguments)
     clusters.add_redis(cluster, None if arguments.kubeconfig else image_source(arguments))
     versions = _versions_of_both(cluster)
-    return {
-        case: _result(versions, {"total": failover.GOALS.get(case)}, *sides)
-        for case, sides in failover.measure(cluster, rounds).items()
-    }
+    for case, sides in failover.measure(cluster, rounds).items():
+        yield case, _result(versions, {"total": failover.GOALS.get(case)}, *sides)
 
 
 # --- footprint --------------------------------------------------------------------------------
 
 
-def _footprint(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+def _footprint(arguments: argparse.Namespace, rounds: int) -> Named:
     kuberay.build()
     cluster = _cluster(arguments)
     both = footprint.measure(cluster, rounds)
-    return {"footprint": _result(_versions_of_both(cluster), {}, *both) | {"unit": ""}}
+    yield "footprint", _result(_versions_of_both(cluster), {}, *both) | {"unit": ""}
 
 
 # --- tenants ----------------------------------------------------------------------------------
 
 
-def _tenants(arguments: argparse.Namespace, rounds: int) -> dict[str, Result]:
+def _tenants(arguments: argparse.Namespace, rounds: int) -> Named:
     kwok.build()
     kuberay.build()
     cluster = _cluster(arguments)
     versions = _versions_of_both(cluster) | {"KWOK": kwok.version()}
     ratio = {tenants.case(count): {"ratio": tenants.GOAL_RATIO} for count in arguments.tenants}
-    results = {}
-    for case, (ours, theirs) in tenants.measure(cluster, rounds, arguments.tenants).items():
+    for case, ours, theirs in tenants.measure(cluster, rounds, arguments.tenants):
         goal = ratio if case == "tenants_equal" else {}
-        results[case] = _result(versions, goal, ours.samples, theirs.samples)
+        result = _result(versions, goal, ours.samples, theirs.samples)
         for side, outcome in (("ours", ours), ("kuberay", theirs)):
-            results[case][side]["figures"] = outcome.figures
-    return results
+            result[side]["figures"] = outcome.figures
+        yield case, result
 
 
 # --- clusters ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -92,11 +93,12 @@ def reaction(count: int) -> str:
     return f"autoscaler among {count} tenants"
 
 
-def measure(cluster: Cluster, rounds: int, counts: list[int]) -> dict[str, tuple[Outcome, Outcome]]:
-    """What either side took, ours and KubeRay's, by result."""
+def measure(
+    cluster: Cluster, rounds: int, counts: list[int]
+) -> Iterator[tuple[str, Outcome, Outcome]]:
+    """Each result as soon as it is there: its name, and what ours and KubeRay's took."""
     sides.check(cluster)
     both = (sides.OURS, sides.KUBERAY)
-    found = {}
     plan = [(counts[0], number) for number in range(1, rounds + 1)]
     plan += [(count, 1) for count in counts[1:]]
     nodes = math.ceil(max(counts) * PODS / kwok.PODS_PER_NODE) + 1
@@ -117,8 +119,7 @@ def measure(cluster: Cluster, rounds: int, counts: list[int]) -> dict[str, tuple
                             one[reaction(count)] = scale_out.reaction(real, _REACTION_SECONDS)
                     sides.add(outcomes[side].samples, one)
                     out.print(f"{name}, round {number}, {side.name}: {one}", highlight=False)
-            found[name] = (outcomes[both[0]], outcomes[both[1]])
-    return found
+            yield name, outcomes[sides.OURS], outcomes[sides.KUBERAY]
 
 
 @contextmanager
@@ -198,13 +199,14 @@ def _removed(cluster: Cluster, side: Side, count: int, limited: Limited) -> Iter
 
 
 def _rendered(side: Side, names: list[str]) -> list[list[Object]]:
-    """The objects of each tenant; the chart is rendered once for each of them."""
+    """The objects of each tenant."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda name: tenant(side, name), names))
 
 
+@cache
 def tenant(side: Side, name: str) -> list[Object]:
-    """The objects of the tenant `name`, its namespace first."""
+    """The objects of the tenant `name`, its namespace first; Helm renders them once."""
     labels = OURS | RESTRICTED | {_LABEL: side.name}
     metadata = {"name": name, "labels": labels}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
