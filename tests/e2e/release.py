@@ -27,6 +27,9 @@ READY_TIMEOUT_SECONDS = 480
 # A metrics server measures every 15 s and an autoscaler looks every 15 s (here every 5 s), each
 # perhaps twice before it acts; then a pod starts, or drains.
 SCALE_TIMEOUT_SECONDS = 480
+# What the start of a load takes of the CPU, on a slow machine more than a target, is over by then,
+# and has left the metrics.
+START_SECONDS = 45
 # Pods may take 300 s, but what is idle does not wait for the end of that.
 LEAVE_TIMEOUT_SECONDS = 240
 

@@ -11,7 +11,15 @@ from harness import ray_api
 from harness.cluster import Cluster
 
 from . import pods
-from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, last_json, small, wait_until
+from .release import (
+    JOBS,
+    SCALE_TIMEOUT_SECONDS,
+    START_SECONDS,
+    Release,
+    last_json,
+    small,
+    wait_until,
+)
 
 # Building KEDA takes minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keda")]
@@ -46,7 +54,10 @@ def scaled(keda: dict[str, Any], **autoscaling: Any) -> dict[str, Any]:
     values = small(
         autoscaling={
             "keda": {"enabled": True, "pollingInterval": 2, "cooldownPeriod": 5, **keda},
-            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 10}},
+            "behavior": {
+                "scaleDown": {"stabilizationWindowSeconds": 10},
+                "scaleUp": {"stabilizationWindowSeconds": START_SECONDS},
+            },
             **autoscaling,
         }
     )

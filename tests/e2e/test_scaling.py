@@ -9,7 +9,15 @@ import pytest
 from harness import ray_api
 from harness.cluster import Cluster
 
-from .release import JOBS, SCALE_TIMEOUT_SECONDS, Release, last_json, small, wait_until
+from .release import (
+    JOBS,
+    SCALE_TIMEOUT_SECONDS,
+    START_SECONDS,
+    Release,
+    last_json,
+    small,
+    wait_until,
+)
 
 LOAD = JOBS / "load.py"
 WHERE = JOBS / "where.py"
@@ -21,9 +29,6 @@ LOAD_MEBIBYTES = "700"
 # nothing to do.
 LOOK_SECONDS = 5
 LOOKS = 6
-# What the start of a load takes of the CPU is over by then, on a slow machine, too, and has left
-# the metrics.
-SPIKE_SECONDS = 45
 
 
 def scaling(cpu_request: str) -> dict[str, Any]:
@@ -57,7 +62,7 @@ def calm(install: Callable[..., Release], metrics: None) -> Callable[[dict[str, 
             ("memory", LOAD_MEBIBYTES),
             "cpu",
             "500m",
-            SPIKE_SECONDS,
+            START_SECONDS,
             id="memory",
             marks=[
                 pytest.mark.scenario("scale-out.memory"),
