@@ -155,12 +155,13 @@ def _tenants(arguments: argparse.Namespace, rounds: int) -> Named:
     cluster = _cluster(arguments)
     versions = _versions_of_both(cluster) | {"KWOK": kwok.version()}
     ratio = {tenants.case(count): {"ratio": tenants.GOAL_RATIO} for count in arguments.tenants}
-    for case, ours, theirs in tenants.measure(cluster, rounds, arguments.tenants):
-        goal = ratio if case == "tenants_equal" else {}
+    found = tenants.measure(cluster, rounds, arguments.tenants, arguments.limits)
+    for limit, ours, theirs in found:
+        goal = ratio if limit == "equal" else {}
         result = _result(versions, goal, ours.samples, theirs.samples)
         for side, outcome in (("ours", ours), ("kuberay", theirs)):
             result[side]["figures"] = outcome.figures
-        yield case, result
+        yield f"tenants_{limit}", result
 
 
 # --- clusters ---------------------------------------------------------------------------------
@@ -229,7 +230,8 @@ _REMARKS: dict[str, Callable[[Result], str]] = {
     "scale_out_memory": scale_out.memory_remark,
     "scale_in": scale_in.remark,
     "footprint": footprint.remark,
-    **dict.fromkeys(tenants.LIMITS, tenants.remark),
+    "tenants_default": tenants.remark,
+    "tenants_equal": tenants.remark,
     **dict.fromkeys(failover.CASES, failover.remark),
     failover.HEADLESS: failover.headless_remark,
 }

@@ -38,7 +38,7 @@ Limited = Callable[[tuple[int, int] | None], None]
 COUNTS = [100, 300, 1000]
 # Requests per second, and at once, that a controller of Kubernetes may send: its own default, and
 # that of KubeRay's operator.
-LIMITS = {"tenants_default": None, "tenants_equal": (100, 200)}
+LIMITS = {"default": None, "equal": (100, 200)}
 GOAL_RATIO = 1.0
 PODS = 3  # of a tenant
 # Less of what pods request than any target: their autoscalers have work, but nothing to change.
@@ -48,7 +48,7 @@ _THREADS = 8
 _POLL_SECONDS = 1
 _SECONDS_PER_TENANT = 10  # enough for any of them
 _REACTION_SECONDS = 1200
-_SWIFT = (1000, 2000)  # a limit for what is not measured: to remove a namespace takes 80 requests
+_SWIFT = LIMITS["equal"]  # for what is not measured: to remove a namespace takes 80 requests
 _MANIFEST = "/etc/kubernetes/manifests/kube-controller-manager.yaml"
 _LABEL = "bench-tenant"
 _PREFIX = "tenant-"  # of their namespaces
@@ -81,6 +81,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         + " ".join(map(str, COUNTS))
         + ")",
     )
+    parser.add_argument(
+        "--limits",
+        nargs="+",
+        choices=LIMITS,
+        default=list(LIMITS),
+        help="limits of requests for Kubernetes' controllers: their own, or that of KubeRay's "
+        "operator (default: both, one after the other)",
+    )
 
 
 def case(count: int) -> str:
@@ -94,9 +102,9 @@ def reaction(count: int) -> str:
 
 
 def measure(
-    cluster: Cluster, rounds: int, counts: list[int]
+    cluster: Cluster, rounds: int, counts: list[int], limits: list[str]
 ) -> Iterator[tuple[str, Outcome, Outcome]]:
-    """Each result as soon as it is there: its name, and what ours and KubeRay's took."""
+    """The result of each limit as soon as it is there: what ours and KubeRay's took."""
     sides.check(cluster)
     both = (sides.OURS, sides.KUBERAY)
     plan = [(counts[0], number) for number in range(1, rounds + 1)]
@@ -108,17 +116,17 @@ def measure(
         scale_out.alone(cluster) as real,
         _controllers(cluster) as limited,
     ):
-        for name, limit in LIMITS.items():
+        for name in limits:
             outcomes = {side: Outcome() for side in both}
             for count, number in plan:
                 for side in sides.turn(both, number):
-                    limited(limit)
+                    limited(LIMITS[name])
                     with _removed(cluster, side, count, limited):
                         one = _round(cluster, side, count, outcomes[side])
                         if side.is_ours and number == 1:
                             one[reaction(count)] = scale_out.reaction(real, _REACTION_SECONDS)
                     sides.add(outcomes[side].samples, one)
-                    out.print(f"{name}, round {number}, {side.name}: {one}", highlight=False)
+                    out.print(f"{name} limit, round {number}, {side.name}: {one}", highlight=False)
             yield name, outcomes[sides.OURS], outcomes[sides.KUBERAY]
 
 
