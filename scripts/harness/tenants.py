@@ -49,7 +49,7 @@ _POLL_SECONDS = 1
 _SECONDS_PER_TENANT = 10  # enough for any of them
 _REACTION_SECONDS = 1200
 _MANIFEST = "/etc/kubernetes/manifests/kube-controller-manager.yaml"
-_PREFIX = "tenant-"  # of their namespaces
+_PREFIX = "bench-tenant-"  # of their namespaces
 _ANYBODY = f"{_PREFIX}anybody"
 # From the API server's memory: this looks often, and must not be what is measured.
 _PODS = "/api/v1/pods?resourceVersion=0"
