@@ -18,6 +18,7 @@ from harness.console import step, together
 from harness.paths import LOGS
 
 LABEL = "kwok.x-k8s.io/node"  # KWOK's own mark: an annotation; here the nodes' label and taint, too
+NODES = "kwok-"  # their names begin so
 PODS_PER_NODE = 200  # a node's range of addresses has room for 254
 # Values of a release whose pods go there and nowhere else.
 PLACE: dict[str, Any] = {
@@ -104,7 +105,7 @@ def _used(usage: dict[str, str]) -> dict[str, Any]:
 
 
 def _node(number: int, address: str) -> dict[str, Any]:
-    name = f"kwok-{number}"
+    name = f"{NODES}{number}"
     room = {"cpu": "1000", "memory": "10Ti", "pods": str(PODS_PER_NODE)}
     metrics = {"metrics.k8s.io/resource-metrics-path": f"/metrics/nodes/{name}/metrics/resource"}
     return {
