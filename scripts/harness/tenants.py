@@ -105,6 +105,7 @@ def measure(
 ) -> Iterator[tuple[str, Outcome, Outcome]]:
     """The result of each limit as soon as it is there: what ours and KubeRay's took."""
     sides.check(cluster)
+    etcd.forget_namespaces(cluster, _PREFIX)  # what a run that was killed has left
     both = (sides.OURS, sides.KUBERAY)
     plan = [(counts[0], number) for number in range(1, rounds + 1)]
     plan += [(count, 1) for count in counts[1:]]
