@@ -1,7 +1,7 @@
 """How long many tenants take until all are ready, ours and KubeRay's.
 
 Their nodes and pods are KWOK's, ready at once: what is left is the work of the control plane. A
-tenant is a namespace with a quota, a head, two worker groups of one worker each, and an autoscaler.
+tenant is a namespace with a quota, a head, and two worker groups with one worker and an autoscaler.
 Both sides are created by the same program through the API, all objects rendered before the clock
 starts, and KubeRay's operator runs already. While ours are there, one real release beside them gets
 more memory to hold than its autoscaler wants, which then is one of many.
@@ -221,11 +221,9 @@ def _rendered(side: Side) -> str:
         cluster = kuberay.ray_cluster(side.name, release, kuberay.autoscaler(release))
         quotas = [obj for obj in release if obj["kind"] == "ResourceQuota"]
         release = [*quotas, cluster]
-    return json.dumps([namespace, *(_placed(obj, _ANYBODY) for obj in release)])
-
-
-def _placed(obj: Object, namespace: str) -> Object:
-    return obj | {"metadata": obj["metadata"] | {"namespace": namespace}}
+    for obj in release:
+        obj["metadata"]["namespace"] = _ANYBODY
+    return json.dumps([namespace, *release])
 
 
 def _create(api: client.ApiClient, tenant: list[Object]) -> None:
@@ -332,8 +330,8 @@ def remark(result: Object) -> str:
 
     return (
         "From the first request to the moment at which the pods of all tenants are ready: each has "
-        "a namespace with a quota, a head, two groups of one worker, and an autoscaler. Nodes and "
-        "pods are KWOK's, which exist in the API alone and are ready at once, so this is the "
+        "a namespace with a quota, a head, and two groups of one worker with an autoscaler. Nodes "
+        "and pods are KWOK's, which exist in the API alone and are ready at once, so this is the "
         "control plane's time, not Ray's. Both sides are created by one program, eight tenants at "
         f"a time; KubeRay's operator is up already. A tenant takes {growth(ours)} ms (ours) and "
         f"{growth(theirs)} ms (KubeRay) in the order of the rows: growth is linear where these are "
