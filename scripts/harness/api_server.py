@@ -13,7 +13,7 @@ _WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
 
 @dataclass(frozen=True)
 class Requests:
-    """The numbers of requests by resource ('pods'): those that read, and those that write."""
+    """The numbers of requests by resource ('pods', 'pods/status'): which read, and which write."""
 
     reads: Counter[str]
     writes: Counter[str]
@@ -34,7 +34,8 @@ def parse(metrics: str) -> Requests:
         labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
         if labels["verb"] not in ("WATCH", "CONNECT"):
             kind = found.writes if labels["verb"] in _WRITES else found.reads
-            kind[labels["resource"]] += int(float(value))
+            resource = "/".join(filter(None, (labels["resource"], labels.get("subresource"))))
+            kind[resource] += int(float(value))
     return found
 
 

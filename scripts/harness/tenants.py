@@ -4,7 +4,8 @@ Their nodes and pods are KWOK's, ready at once: what is left is the work of the 
 tenant is a namespace with a quota, a head, and two worker groups with one worker and an autoscaler.
 Both sides are created by the same program through the API, all objects rendered before the clock
 starts, and KubeRay's operator runs already. While ours are there, one real release beside them gets
-more memory to hold than its autoscaler wants, which then is one of many.
+more memory to hold than its autoscaler wants, which then is one of many; and it is counted how
+often each of these looks.
 """
 
 import argparse
@@ -41,6 +42,7 @@ COUNTS = [100, 300, 1000]
 LIMITS = {"default": None, "equal": (100, 200)}
 GOAL_RATIO = 1.0
 PODS = 3  # of a tenant
+AUTOSCALERS = 2  # as well
 # Less of what pods request than any target: their autoscalers have work, but nothing to change.
 USED = {"cpu": "100m", "memory": "1Gi"}
 
@@ -48,6 +50,7 @@ _THREADS = 8
 _POLL_SECONDS = 1
 _SECONDS_PER_TENANT = 10  # enough for any of them
 _REACTION_SECONDS = 1200
+_WINDOW_SECONDS = 60  # in which looks are counted
 _MANIFEST = "/etc/kubernetes/manifests/kube-controller-manager.yaml"
 _PREFIX = "bench-tenant-"  # of their namespaces
 _ANYBODY = f"{_PREFIX}anybody"
@@ -100,6 +103,11 @@ def reaction(count: int) -> str:
     return f"autoscaler among {count} tenants"
 
 
+def between_looks(count: int) -> str:
+    """The case of the time from a look of an autoscaler to its next, with so many tenants."""
+    return f"between its looks, {count} tenants"
+
+
 def measure(
     cluster: Cluster, rounds: int, counts: list[int], limits: list[str]
 ) -> Iterator[tuple[str, Outcome, Outcome]]:
@@ -125,6 +133,7 @@ def measure(
                         one = _round(cluster, side, count, outcomes[side])
                         if side.is_ours and number == 1:
                             one[reaction(count)] = scale_out.reaction(real, _REACTION_SECONDS)
+                            one[between_looks(count)] = _between_looks(cluster, count)
                     sides.add(outcomes[side].samples, one)
                     out.print(f"{name} limit, round {number}, {side.name}: {one}", highlight=False)
             yield name, outcomes[sides.OURS], outcomes[sides.KUBERAY]
@@ -190,6 +199,19 @@ def _round(cluster: Cluster, side: Side, count: int, outcome: Outcome) -> dict[s
     written = (api_server.requests(cluster) - requests).writes
     outcome.figures = _figures(cluster, written, tenants, count)
     return {case(count): seconds}
+
+
+def _between_looks(cluster: Cluster, count: int) -> float:
+    """The seconds from a look of an autoscaler to its next, as a mean over all of them.
+
+    A look begins with the number of replicas, for which nobody else asks while all is calm.
+    """
+    with step("Count how often autoscalers look"):
+        before, began = api_server.requests(cluster), time.monotonic()
+        time.sleep(_WINDOW_SECONDS)
+        looks = (api_server.requests(cluster) - before).reads["deployments/scale"]
+        seconds = time.monotonic() - began
+    return round(seconds * (count * AUTOSCALERS + 1) / looks, 2)  # and that of the real one
 
 
 @contextmanager
@@ -327,6 +349,7 @@ def remark(result: Object) -> str:
         return ", ".join(f"{medians[case(count)] / count * 1000:.0f}" for count in counts)
 
     reactions = ", ".join(f"{ours[reaction(count)]:.0f} s among {count}" for count in counts)
+    looks = ", ".join(f"{ours[between_looks(count)]:.0f} s" for count in counts)
 
     return (
         "From the first request to the moment at which the pods of all tenants are ready: each has "
@@ -342,9 +365,9 @@ def remark(result: Object) -> str:
         "kube-controller-manager. Pods say that they use less than their targets, so that every "
         "autoscaler has its metrics to ask for every 15 s, and nothing to change. The autoscaler "
         "of one real release beside them asked for one more worker, after its memory had passed "
-        f"the target, {reactions} tenants (measured once each). All autoscalers share one such "
-        "limit, and each asks for two metrics whenever it looks: reckoned, not measured, the two "
-        "thousand of a thousand tenants look every 200 s at 20 requests per second, and every 40 s "
-        "at 100; a reaction falls somewhere in between two looks. Where nobody lets you raise the "
+        f"the target, {reactions} tenants (measured once each): a reaction falls somewhere in "
+        f"between two looks, from one to the next of which an autoscaler took {looks} as a mean of "
+        "a minute. It looks every 15 s where it can; but all of them share one limit of requests, "
+        "of which a look is several. Where nobody lets you raise the "
         "limit, split tenants over clusters."
     )

@@ -11,6 +11,8 @@ apiserver_request_total{code="200",resource="pods",verb="LIST"} 4
 apiserver_request_total{code="200",resource="pods",verb="WATCH"} 100
 apiserver_request_total{code="101",resource="pods",verb="CONNECT"} 100
 apiserver_request_total{code="201",resource="pods",verb="POST"} 5
+apiserver_request_total{code="200",resource="pods",subresource="",verb="PATCH"} 1
+apiserver_request_total{code="200",resource="pods",subresource="status",verb="PATCH"} 2
 apiserver_request_total{code="200",resource="leases",verb="PUT"} 1e+01
 apiserver_request_duration_seconds_count{verb="GET"} 1000
 """
@@ -19,7 +21,7 @@ apiserver_request_duration_seconds_count{verb="GET"} 1000
 def test_requests_that_write_are_told_from_those_that_read() -> None:
     found = api_server.parse(METRICS)
     assert found.reads == {"pods": 7}
-    assert found.writes == {"pods": 5, "leases": 10}
+    assert found.writes == {"pods": 6, "pods/status": 2, "leases": 10}
 
 
 def test_requests_of_a_while_are_a_difference() -> None:

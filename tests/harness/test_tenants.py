@@ -46,6 +46,11 @@ def test_tenants_of_both_sides_have_as_many_pods() -> None:
     assert len(deployments) == 1 + len(theirs["spec"]["workerGroupSpecs"]) == tenants.PODS
 
 
+def test_each_group_has_an_autoscaler() -> None:
+    kinds = [obj["kind"] for obj in tenants.tenant(sides.OURS, "a")]
+    assert kinds.count("HorizontalPodAutoscaler") == tenants.AUTOSCALERS
+
+
 def test_pods_go_to_no_real_node() -> None:
     def places(pods: list[Any]) -> list[Any]:
         return [(pod["nodeSelector"], pod["tolerations"]) for pod in pods]
