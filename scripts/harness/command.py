@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,11 @@ DEFAULT_NAME = "ray-testbed"
 
 
 def main(action: Callable[[], object]) -> None:
-    """Run `action`; what a person can mend ends with one message and exit code 1."""
+    """Run `action`; what a person can mend ends with one message and exit code 1.
+
+    SIGTERM, by which a CI job is cancelled, interrupts it as Ctrl-C does: it cleans up.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         action()
     except (UserError, CommandError, OSError) as error:

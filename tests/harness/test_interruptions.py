@@ -25,6 +25,18 @@ gobuild.build("pause")
 print("ends", flush=True)
 """
 
+CLEANS_UP = """
+import time
+from harness import command
+def action():
+    try:
+        print("begins", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleans up", flush=True)
+command.main(action)
+"""
+
 
 @contextmanager
 def mounted(folder: Path, *options: str) -> Iterator[None]:
@@ -106,6 +118,19 @@ def test_full_disk_is_one_sentence_and_room_is_enough_to_go_on(
 
         run(["mount", "-o", "remount,size=64m", tmp_path])
         run([gobuild.build("pause") / "pause", "once"])
+
+
+def test_command_that_is_told_to_end_cleans_up() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CLEANS_UP], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        process.terminate()
+        said = process.stdout.read()
+        assert process.wait() == 130
+    assert said.startswith("cleans up\n")
+    assert "Interrupted." in said
 
 
 def test_other_failures_keep_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:
