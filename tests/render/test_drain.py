@@ -142,6 +142,15 @@ def test_node_that_starts_ends_on_sigterm(tmp_path: Path, program: str, line: st
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
+def test_node_hears_sigterm_before_it_has_loaded_anything(tmp_path: Path) -> None:
+    (tmp_path / "pathlib.py").write_text("import time; print('loads', flush=True); time.sleep(60)")
+    with start_ray(tmp_path, STARTS) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loads\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+
+
 def drains(folder: Path) -> str:
     """A Ray that has a raylet and ends with status 1 when that has ended, and never by itself."""
     (folder / "raylet").symlink_to("/bin/sleep")

@@ -13,7 +13,7 @@ import pathlib
 import sys
 import time
 
-SOURCE = pathlib.Path("/tmp/ray/prom_metrics_service_discovery.json")  # noqa: S108
+SOURCE = pathlib.Path("/tmp/ray/prom_metrics_service_discovery.json")
 PERIOD_SECONDS = 5  # as often as Ray writes it
 
 
@@ -53,4 +53,4 @@ parent = os.getpid()
 if os.fork() == 0:
     follow(pathlib.Path(path), json.loads(labels), parent)
     os._exit(0)
-os.execvp(then[0], then)  # noqa: S606 (no shell is the point)
+os.execvp(then[0], then)

@@ -15,9 +15,14 @@ What Ray leaves open for the first process of a container:
 from __future__ import annotations  # the images of old Rays have Python 3.9
 
 import os
+import signal
+
+# First of all, for loading takes a moment: without a handler it would not even notice SIGTERM, and
+# stay for the whole grace period.
+signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+
 import pathlib
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +30,7 @@ import time
 from typing import Any
 
 # Ray writes it when it has started.
-STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")  # noqa: S108
+STARTED = pathlib.Path("/tmp/ray/ray_current_cluster")
 START_SECONDS = 10
 MISSED_SECONDS = 5  # without a raylet, until nothing but an end can be expected
 END_SECONDS = 20  # Ray has some seven processes and gives each of them two seconds
@@ -184,7 +189,7 @@ STARTED.unlink(missing_ok=True)
 if DRAIN_SECONDS:
     # A raylet has its first driver, which `drain_program` may be, wait for workers that start; and
     # they may not find the GCS any more.
-    os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112
+    os.environ["RAY_prestart_worker_first_driver"] = "0"
 if "RAY_USE_TLS" in os.environ:
     # Now and then what gRPC does around a fork aborts a server of a Ray client that speaks TLS.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -193,12 +198,11 @@ os.environ.setdefault("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")
 reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)
-set_signal(signal.SIGTERM, lambda *_: leave())
 signal.signal = set_rays_signal
 threading.Thread(target=leave_unless_ray_does, args=[reader], daemon=True).start()
 first = start_program()
 
-from ray.scripts.scripts import main  # noqa: E402
+from ray.scripts.scripts import main
 
 if first and first.wait():
     sys.exit(first.returncode)

@@ -31,7 +31,7 @@ def main(authority: pathlib.Path, own: pathlib.Path, names: list[str]) -> None:
     ca_key = serialization.load_pem_private_key((authority / "tls.key").read_bytes(), None)
     # The first name is a new one, the second is about to go.
     end = getattr(ca, "not_valid_after_utc", None) or ca.not_valid_after
-    start = datetime.datetime.now(datetime.timezone.utc) - CLOCKS_DIFFER  # noqa: UP017 - Python 3.9
+    start = datetime.datetime.now(datetime.timezone.utc) - CLOCKS_DIFFER
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         x509.CertificateBuilder()

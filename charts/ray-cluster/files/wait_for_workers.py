@@ -53,7 +53,7 @@ def ask(port: str, path: str) -> Any:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         request.add_header("Authorization", f"Bearer {token.strip()}")
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
 

@@ -100,7 +100,7 @@ def main(folder: pathlib.Path) -> None:
             trouble = said
         time.sleep(max(0.0, now + POLL_SECONDS - time.monotonic()))
     print("The configuration has changed: starting anew.", flush=True)
-    os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 if __name__ == "__main__":
