@@ -26,7 +26,7 @@ drops what `worker` says in the same way.
 {{- define "ray-cluster.withoutNulls" -}}
 {{- $kept := dict -}}
 {{- range $key, $value := . -}}
-{{- if kindIs "map" $value -}}
+{{- if and (kindIs "map" $value) (contains ":null" (toJson $value)) -}}
 {{- $_ := set $kept $key (include "ray-cluster.withoutNulls" $value | fromJson) -}}
 {{- else if not (kindIs "invalid" $value) -}}
 {{- $_ := set $kept $key $value -}}
