@@ -4,8 +4,8 @@ The first argument is a program, in Python, that drains a node. What follows it,
 another with its arguments: Ray starts when it has ended well, and is loaded meanwhile.
 
 What Ray leaves open for the first process of a container:
-- Nothing ends that process that has not said how, which Ray does when all of it is loaded, and
-  then not while it looks for a GCS that may be gone for good.
+- SIGTERM does not end it until it has said how, which Ray does when all of it is loaded, and then
+  not while it looks for a GCS that may be gone for good.
 - It would wait for ever if SIGTERM came while it ends its processes because one of them, such as a
   GCS without its storage, has ended: its handler does the same, and needs the lock that it holds.
 - A raylet whose agent has crashed ends as one that was told to, and `ray start` waits in peace.
@@ -17,9 +17,7 @@ from __future__ import annotations  # the images of old Rays have Python 3.9
 import os
 import signal
 
-# First of all, for loading takes a moment: without a handler it would not even notice SIGTERM, and
-# stay for the whole grace period.
-signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # before all else
 
 import pathlib
 import select
