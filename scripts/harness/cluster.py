@@ -113,10 +113,11 @@ def _delete_namespace(cluster: Cluster, name: str) -> None:
     """Delete a namespace whose pods need not drain.
 
     They go first: Kubernetes looks after a namespace with pods that leave only once in half of the
-    time that they may take, which is minutes.
+    time that they may take, which is minutes. And before them all that would make new ones, for a
+    ReplicaSet outlives its Deployment by a moment.
     """
     within = f"--namespace={name}"
-    cluster.kubectl("delete", "deployments,statefulsets", "--all", within)
+    cluster.kubectl("delete", "deployments,statefulsets,replicasets", "--all", within)
     cluster.kubectl("delete", "pods", "--all", "--grace-period=1", within, "--timeout=120s")
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=300s")
 
