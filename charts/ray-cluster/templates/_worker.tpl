@@ -21,7 +21,7 @@ is how `workerGroups.default` goes.
 
 {{/*
 A map as JSON without the keys that are null. Helm drops a default that a values file sets to null; here a group's null
-drops what `worker` says in the same way.
+drops what `worker` says in the same way. Most hold none: those are taken as they are.
 */}}
 {{- define "ray-cluster.withoutNulls" -}}
 {{- $kept := dict -}}
