@@ -106,9 +106,10 @@ def _scale_out(arguments: argparse.Namespace, rounds: int) -> Named:
     versions = _versions_of_both(cluster)
     goal = {"total": {"ratio": scale_out.DEMAND_GOAL_RATIO}}
     yield "scale_out_demand", _result(versions, goal, *scale_out.on_demand(cluster, rounds))
-    samples, watched = scale_out.on_memory(cluster, rounds)
-    on_memory = _result(versions, {"total": scale_out.MEMORY_GOAL_SECONDS}, samples)
-    yield "scale_out_memory", on_memory | {"watched": watched}
+    for use in (scale_out.MEMORY, scale_out.CPU):
+        samples, watched = scale_out.on_use(cluster, rounds, use)
+        on_use = _result(versions, {"total": scale_out.USE_GOAL_SECONDS}, samples)
+        yield f"scale_out_{use.resource}", on_use | {"watched": watched}
 
 
 # --- scale-in ---------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def _versions_of_both(cluster: Cluster) -> dict[str, str]:
 BENCHMARKS = {
     "start": Benchmark("how long it takes from an install to the first task done", 5, _start),
     "scale-out": Benchmark(
-        "how long a group takes to grow, on demand and on memory, KubeRay's beside ours",
+        "how long a group takes to grow, on demand, memory and CPU, KubeRay's beside ours",
         5,
         _scale_out,
     ),
@@ -213,6 +214,7 @@ _TITLES = {
     "start": "Start: from an install to the first task done",
     "scale_out_demand": "Scale-out on demand",
     "scale_out_memory": "Scale-out on memory",
+    "scale_out_cpu": "Scale-out on CPU",
     "scale_in": "Scale-in: a worker has to go",
     "footprint": "Footprint of an idle tenant",
     "tenants_default": "Many tenants, with Kubernetes' own limit of requests",
@@ -227,7 +229,8 @@ _REMARKS: dict[str, Callable[[Result], str]] = {
     "render": rendering.remark,
     "start": start.remark,
     "scale_out_demand": scale_out.demand_remark,
-    "scale_out_memory": scale_out.memory_remark,
+    "scale_out_memory": scale_out.use_remark,
+    "scale_out_cpu": scale_out.use_remark,
     "scale_in": scale_in.remark,
     "footprint": footprint.remark,
     "tenants_default": tenants.remark,

@@ -1,9 +1,9 @@
 """How long a group takes to grow from one worker to two, stage by stage, ours and KubeRay's.
 
-Once because a worker's memory passes the target, and once because a task waits for a CPU. A stage
-ends when what it is about can first be seen from outside, looked at every quarter second:
+Because a worker uses more than the target of memory, or of CPU, and because a task waits for a CPU.
+A stage ends when what it is about can first be seen from outside, looked at every quarter second:
 
-- metrics, on memory: the metrics server says that the worker uses more than the target
+- metrics, on use: the metrics server says that the worker uses more than the target
 - autoscaler: the group is asked for one more worker
 - scheduling: the new pod has a node
 - start: its container runs
@@ -35,13 +35,11 @@ Values = dict[str, Any]
 
 _PERIOD_SECONDS = 15  # with which the metrics server measures, and an autoscaler looks
 # Both, and what we want a worker to take.
-MEMORY_GOAL_SECONDS = 2 * _PERIOD_SECONDS + 8
+USE_GOAL_SECONDS = 2 * _PERIOD_SECONDS + 8
 # What we want of the medians on demand: our part of KubeRay's time.
 DEMAND_GOAL_RATIO = 0.6
 
 _TIMEOUT_SECONDS = 420
-_MEMORY = 2 * 2**30  # bytes that a worker requests, the chart's own
-_TARGET = 0.8  # as well
 # How long nothing happens until we say that nothing will: as often as long as our slowest round.
 _PATIENCE = 3
 
@@ -51,19 +49,45 @@ class _Load:
     """A job that makes a group grow; it prints when the group has reason to."""
 
     job: Path
-    argument: str
+    arguments: tuple[str, ...]
     stages: tuple[str, ...]
 
 
-# MiB. With an idle Ray it is more than the target and its tolerance for one worker, less for two,
-# and less than the 95 % at which Ray kills what holds it.
-_HOLD = _Load(
-    PACKAGE / "jobs" / "hold_memory.py",
-    "1560",
-    ("metrics", "autoscaler", "scheduling", "start", "join"),
+@dataclass(frozen=True)
+class Use(_Load):
+    """A job that uses more than `target` (bytes, CPUs) of a `resource` of Kubernetes.
+
+    No other resource has a target, by the values `autoscaling`.
+    """
+
+    resource: str
+    target: float
+    autoscaling: Values
+
+
+_JOBS = PACKAGE / "jobs"
+_AFTER_METRICS = ("autoscaler", "scheduling", "start", "join")
+# The targets are the chart's own shares of what a worker requests. MiB: with an idle Ray it is
+# more than the target and its tolerance for one worker, less for two, and less than the 95 % at
+# which Ray kills what holds it.
+MEMORY = Use(
+    _JOBS / "hold_memory.py",
+    ("1560",),
+    ("metrics", *_AFTER_METRICS),
+    "memory",
+    0.8 * 2 * 2**30,
+    {"targetCPUUtilizationPercentage": 0},
+)
+CPU = Use(
+    _JOBS / "burn_cpu.py",
+    (),
+    ("metrics", *_AFTER_METRICS),
+    "cpu",
+    0.6 * 0.25,
+    {"targetMemoryUtilizationPercentage": 0},
 )
 # Tasks of one CPU: one more than a worker has.
-_ASK = _Load(PACKAGE / "jobs" / "ask_cpus.py", "2", ("autoscaler", "scheduling", "start", "join"))
+_ASK = _Load(_JOBS / "ask_cpus.py", ("2",), _AFTER_METRICS)
 
 
 def _values(**autoscaling: Any) -> Values:
@@ -86,20 +110,21 @@ _KUBERAYS_AUTOSCALER: dict[str, Any] = {
 }
 
 
-def on_memory(cluster: Cluster, rounds: int) -> tuple[Samples, float]:
+def on_use(cluster: Cluster, rounds: int, load: Use) -> tuple[Samples, float]:
     """Seconds by stage, and in `total`, of each of our rounds, and how long KubeRay did nothing.
 
     Raises UserError if KubeRay's autoscaler did something.
     """
     samples: Samples = {}
-    with _installed(cluster, _values()) as (ours, theirs):
+    with _installed(cluster, _values(**load.autoscaling)) as (ours, theirs):
         for number in range(1, rounds + 1):
-            _wait_for_any_moment(ours)
-            _add(samples, _round(ours, _HOLD), f"on memory, round {number} of {rounds}")
+            _wait_for_any_moment(ours, load)
+            _add(samples, _round(ours, load), f"on {load.resource}, round {number} of {rounds}")
         seconds = round(_PATIENCE * max(samples["total"]))
         theirs.wait_until_calm()
-        _see_nothing(theirs, _HOLD, seconds)
-    out.print(f"on memory, {theirs.side.name}: nothing in {seconds} s", highlight=False)
+        _see_nothing(theirs, load, seconds)
+    said = f"on {load.resource}, {theirs.side.name}: nothing in {seconds} s"
+    out.print(said, highlight=False)
     return samples, seconds
 
 
@@ -132,17 +157,17 @@ def reaction(look: "_Look", timeout: float) -> float:
 
     Raises UserError after `timeout` seconds.
     """
-    _wait_for_any_moment(look)
-    took = _round(look, _HOLD, timeout)
+    _wait_for_any_moment(look, MEMORY)
+    took = _round(look, MEMORY, timeout)
     return round(took["metrics"] + took["autoscaler"], 2)
 
 
-def _wait_for_any_moment(look: "_Look") -> None:
+def _wait_for_any_moment(look: "_Look", load: Use) -> None:
     """Wait until the group is calm, and then until some moment of the periods of Kubernetes.
 
     That it is calm shows just after one of them has begun, and what follows would always last long.
     """
-    look.wait_until_calm(most_used=_TARGET / 2)
+    look.wait_until_calm(load)
     time.sleep(random.uniform(0, _PERIOD_SECONDS))  # noqa: S311
 
 
@@ -234,28 +259,26 @@ class _Look:
         pods = self.core.list_namespaced_pod(self.namespace, label_selector=self.side.worker).items
         return {pod.metadata.name: pod for pod in pods}
 
-    def used(self, pod: str) -> float:
-        """The share of the request that a worker uses, as the metrics server says; 0 if unknown."""
+    def used(self, pod: str, load: Use) -> float:
+        """What a worker uses, as a share of the target; 0 if the metrics server is silent."""
         with suppress(client.ApiException):
             sample = self.custom.get_namespaced_custom_object(
                 "metrics.k8s.io", "v1beta1", self.namespace, "pods", pod
             )
-            return sum(
-                float(parse_quantity(container["usage"]["memory"])) / _MEMORY
-                for container in sample["containers"]
-            )
+            usages = (container["usage"][load.resource] for container in sample["containers"])
+            return float(sum(map(parse_quantity, usages))) / load.target
         return 0.0
 
     def alive(self) -> set[str]:
         """The addresses of the nodes in Ray's node table."""
         return {node["node_ip"] for node in ray_api.alive_nodes(self.dashboard)}
 
-    def wait_until_calm(self, most_used: float | None = None) -> None:
-        """Wait until one worker is there, has joined, and uses less than that of its memory."""
+    def wait_until_calm(self, load: Use | None = None) -> None:
+        """Wait until one worker is there, has joined, and uses less than half the load's target."""
         deadline = time.monotonic() + _TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             with suppress(OSError):  # a dashboard that has just begun
-                if self._is_calm(most_used):
+                if self._is_calm(load):
                     return
             time.sleep(1)
         raise UserError(
@@ -263,19 +286,19 @@ class _Look:
             f"{_TIMEOUT_SECONDS} s."
         )
 
-    def _is_calm(self, most_used: float | None) -> bool:
+    def _is_calm(self, load: Use | None) -> bool:
         workers, alive = self.workers(), self.alive()
         if not len(workers) == 1 == self.replicas():
             return False
         ((name, pod),) = workers.items()
         joined = pod.status.pod_ip in alive and len(alive) == 2  # the head is the other
-        return joined and (most_used is None or 0 < self.used(name) < most_used)
+        return joined and (load is None or 0 < self.used(name, load) < 1 / 2)
 
 
 def _round(look: _Look, load: _Load, timeout: float = _TIMEOUT_SECONDS) -> dict[str, float]:
     """One time from a load to a second worker; the load is taken away again."""
     (loaded,) = look.workers()
-    job = ray_api.submit(look.dashboard, load.job, load.argument)
+    job = ray_api.submit(look.dashboard, load.job, *load.arguments)
     try:
         ends = _watch(look, load, loaded, job, timeout)
     finally:
@@ -302,7 +325,7 @@ def _seen(look: _Look, load: _Load, loaded: str, job: str, ends: dict[str, float
         if (began := _began(look, job)) is None:
             return
         ends["load"] = began
-    if "metrics" in load.stages and "metrics" not in ends and look.used(loaded) > _TARGET:
+    if isinstance(load, Use) and "metrics" not in ends and look.used(loaded, load) > 1:
         yield "metrics"
     if "autoscaler" not in ends:
         if look.replicas() < 2:
@@ -330,7 +353,7 @@ def _began(look: _Look, job: str) -> float | None:
 
 def _see_nothing(look: _Look, load: _Load, seconds: float) -> None:
     """Watch a loaded group for so long; UserError if it grows."""
-    job = ray_api.submit(look.dashboard, load.job, load.argument)
+    job = ray_api.submit(look.dashboard, load.job, *load.arguments)
     try:
         while (began := _began(look, job)) is None:
             time.sleep(sides.POLL_SECONDS)
@@ -342,12 +365,13 @@ def _see_nothing(look: _Look, load: _Load, seconds: float) -> None:
         ray_api.stop(look.dashboard, job)
 
 
-def memory_remark(result: dict[str, Any]) -> str:
+def use_remark(result: dict[str, Any]) -> str:
     """What the stages are, and what of them is ours."""
     samples = result["ours"]["samples"]
     waiting = [sum(pair) for pair in zip(samples["metrics"], samples["autoscaler"], strict=True)]
     return (
-        "From the moment at which a worker holds more memory than the target to the moment at "
+        "From the moment at which a worker begins to use more than the target, be it memory that "
+        "it holds or a CPU that it is busy with, to the moment at "
         "which a second one is ALIVE in Ray's node table, in a cluster with Kubernetes' own "
         "periods. `metrics` lasts until the metrics server tells of it, which measures every 15 s, "
         "and `autoscaler` until the Deployment is asked for one more worker: the autoscaler looks "
@@ -356,7 +380,7 @@ def memory_remark(result: dict[str, Any]) -> str:
         "its container, and `join`, Ray's own start."
     ) + (
         f" KubeRay does not react, which is no fault of it: it scales on what tasks ask for. Its "
-        f"worker held the same for {watched} s, thrice our slowest run, and stayed alone."
+        f"worker used the same for {watched} s, thrice our slowest run, and stayed alone."
         if (watched := result.get("watched"))
         else ""
     )

@@ -140,13 +140,14 @@ def test_figures_that_were_counted_once_are_a_table_of_both_sides() -> None:
     assert "| a | 1 | 3 |\n| b | 2.5 | - |\n| c | - | 1,000,000 |" in text
 
 
-def test_readme_says_how_long_kuberay_did_not_react(result: dict[str, Any]) -> None:
+@pytest.mark.parametrize("resource", ["cpu", "memory"])
+def test_readme_says_how_long_kuberay_did_not_react(result: dict[str, Any], resource: str) -> None:
     stages = ("metrics", "autoscaler", "scheduling", "start", "join", "total")
     ours = {"samples": {stage: [1.0] for stage in stages}}
-    memory = result | {"ours": ours, "goal": {}, "kuberay": None, "watched": 55}
-    text = " ".join(bench.readme({"scale_out_memory": memory}).split())
+    on_use = result | {"ours": ours, "goal": {}, "kuberay": None, "watched": 55}
+    text = " ".join(bench.readme({f"scale_out_{resource}": on_use}).split())
     assert "KubeRay does not react" in text
-    assert "held the same for 55 s" in text
+    assert "used the same for 55 s" in text
 
 
 def test_readme_tells_machine_commit_and_versions(result: dict[str, Any]) -> None:
