@@ -371,11 +371,13 @@ def use_remark(result: dict[str, Any]) -> str:
     waiting = [sum(pair) for pair in zip(samples["metrics"], samples["autoscaler"], strict=True)]
     return (
         "From the moment at which a worker begins to use more than the target, be it memory that "
-        "it holds or a CPU that it is busy with, to the moment at "
-        "which a second one is ALIVE in Ray's node table, in a cluster with Kubernetes' own "
-        "periods. `metrics` lasts until the metrics server tells of it, which measures every 15 s, "
-        "and `autoscaler` until the Deployment is asked for one more worker: the autoscaler looks "
-        f"every 15 s. These two took {statistics.median(waiting):.1f} s (median), and up to 30 s "
+        "it holds or a CPU that it is busy with, to the moment at which a second one is ALIVE in "
+        "Ray's node table, in a cluster with Kubernetes' own periods. `metrics` lasts until the "
+        "metrics server tells of it, which asks every 15 s for figures that are some seconds old, "
+        "and CPU use is the mean since the figure before; `autoscaler` lasts until the Deployment "
+        "is asked for one more worker: the autoscaler looks every 15 s. As both periods are equal, "
+        "the time between the two is much the same in all rounds of a run, and another one in the "
+        f"next run. These two took {statistics.median(waiting):.1f} s (median), and up to 30 s "
         "of that is how Kubernetes is set up. The rest is the new pod's: `scheduling`, `start` of "
         "its container, and `join`, Ray's own start."
     ) + (
