@@ -70,7 +70,7 @@ def template(
     version = [f"--kube-version={kube_version}"] if kube_version else []
     run_helm = _run.__wrapped__ if anew else _run
     rendered = run_helm(helm, "template", _yaml(values or {}), release, namespace, *version)
-    objects = list(manifest.load_all(rendered))
+    objects = _documents(rendered)
     schemas.check(objects, schemas.since(kube_version) if kube_version else schemas.KUBERNETES)
     return objects
 
@@ -81,7 +81,7 @@ def objects(values: Object, *, release: str = "ray", namespace: str = "ray") -> 
     Raises TemplateError.
     """
     rendered = _run("helm", "template", _yaml(values), release, namespace, "--no-hooks")
-    return list(manifest.load_all(rendered))
+    return _documents(rendered)
 
 
 def dry_run(
@@ -114,6 +114,19 @@ def _run(helm: str, verb: str, values: str, release: str, namespace: str, *optio
             raise TemplateError(error.output) from error
     # Two renders differ in it and in nothing else, which only shows without it.
     return _TOKEN.sub(r"\1bm90IHJhbmRvbQ==", rendered)
+
+
+def _documents(rendered: str) -> list[Object]:
+    """The objects in what Helm rendered, which begins each with a line of its own."""
+    texts = map(_json, re.split(r"^---[ \t]*$", rendered, flags=re.MULTILINE))
+    return [json.loads(text) for text in texts if text]
+
+
+# Most objects of one render are those of the render before.
+@lru_cache(maxsize=4096)
+def _json(document: str) -> str:
+    """A YAML document as JSON; no text if it is empty."""
+    return "".join(map(json.dumps, manifest.load_all(document)))
 
 
 class _Renders:

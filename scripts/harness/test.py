@@ -24,17 +24,18 @@ from harness.cluster import Cluster
 from harness.command import add_cluster_options, image_source, main
 from harness.console import out
 from harness.errors import UserError
-from harness.paths import BIN, CHART, REPORTS, ROOT
+from harness.paths import BIN, CACHE, CHART, REPORTS, ROOT
 from harness.process import CommandError
 from harness.tools import ensure, tool
 from harness.up import ray_version
 
 # Scenarios mostly wait; tests/e2e/budget.py keeps those that run within what the node has.
 _E2E_WORKERS = 5
-# What needs no cluster is one run; its slow tests are another, for they have the machine to
+# The slow tests of what needs no cluster are a run of their own: they have the machine to
 # themselves.
 _FOLDERS = {
-    "render": ["tests/render", "tests/harness"],
+    "render": ["tests/render"],
+    "harness": ["tests/harness"],
     "e2e": ["tests/e2e"],
     "slow": ["tests/render", "tests/harness"],
     "chaos": ["tests/e2e/chaos.py"],
@@ -54,7 +55,8 @@ def run() -> None:
     )
     parts: dict[str, Callable[[], None]] = {
         "lint": lint.run,
-        "render": lambda: _render(pytest_arguments),
+        "render": lambda: _without_cluster("render", pytest_arguments),
+        "harness": lambda: _without_cluster("harness", pytest_arguments),
         "ct": lambda: _ct(arguments),
         "e2e": lambda: _e2e(arguments, pytest_arguments),
         "slow": lambda: _pytest("slow", ["-m", "slow", *pytest_arguments]),
@@ -62,7 +64,7 @@ def run() -> None:
         "soak": lambda: _soak(arguments, pytest_arguments),
         "chaos": lambda: _chaos(arguments, pytest_arguments),
     }
-    everything = ["lint", "render", "ct", "e2e"]
+    everything = ["lint", "render", "harness", "ct", "e2e"]
     chosen = {None: everything, "full": [*everything, "slow"]}.get(arguments.part, [arguments.part])
     if {"ct", "e2e", "soak", "chaos"} & set(chosen):
         # Before the first tool is built: it may be one to be taken from PATH.
@@ -90,21 +92,22 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("full", "lint", "render", "ct", "e2e", "slow", "soak", "chaos"),
-        help="default: everything but the slow tests, which `full` adds; `slow` are those of them "
-        "that are not e2e; `soak` is a random load for half an hour (--minutes, --seed), and "
+        choices=("full", "lint", "render", "harness", "ct", "e2e", "slow", "soak", "chaos"),
+        help="default: everything but the slow tests, which `full` adds; `harness` tests what is "
+        "beside the chart; `slow` are those of the slow tests that are not e2e; "
+        "`soak` is a random load for half an hour (--minutes, --seed), and "
         "`chaos` are random kills under load (--seed, --kills)",
     )
     add_cluster_options(parser)
     return parser.parse_known_args()
 
 
-def _render(pytest_arguments: list[str]) -> None:
+def _without_cluster(part: str, pytest_arguments: list[str]) -> None:
     ensure("helm", "helm3")
     workers = len(os.sched_getaffinity(0)) + 1  # some tests mostly wait
     # The tests of a file look at the same renders, which a process keeps.
     spread = [f"--numprocesses={workers}", "--dist=loadfile"]
-    _pytest("render", [*spread, *_QUICK, *pytest_arguments])
+    _pytest(part, [*spread, *_QUICK, *pytest_arguments])
 
 
 def _e2e(arguments: argparse.Namespace, pytest_arguments: list[str]) -> None:
@@ -204,9 +207,15 @@ def _pytest(part: str, arguments: list[str], **environment: str) -> None:
     shutil.rmtree(REPORTS / part, ignore_errors=True)
     color = "yes" if out.is_terminal else "no"
     command = [sys.executable, "-m", "pytest", *_FOLDERS[part], f"--junitxml={report}"]
-    # pytest-helm-charts wraps one of its own fixtures in a way that pytest warns of.
-    quiet = {"PYTHONWARNINGS": "ignore:cannot discover fixture"}
-    lines = _stream([*command, f"--color={color}", *arguments], environment=quiet | environment)
+    python = {
+        # pytest-helm-charts wraps one of its own fixtures in a way that pytest warns of.
+        "PYTHONWARNINGS": "ignore:cannot discover fixture",
+        # What pytest makes of each file is kept, and not beside the files, of which some are the
+        # chart's: making it is most of the collection, which every process of a run does.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(CACHE / "bytecode"),
+    }
+    lines = _stream([*command, f"--color={color}", *arguments], environment=python | environment)
     _closing_lines.append(f"{part}: {lines[-1].strip('= ')}")
 
 

@@ -1,5 +1,6 @@
 """How nodes leave: hooks, drain times, and the grace periods that have room for them."""
 
+import json
 import os
 import re
 import select
@@ -236,23 +237,30 @@ def test_raylet_of_a_head_does_not_wait_for_its_dashboard_but_ray_does(
         assert process.wait(timeout=30) == (0 if printed else 1)
 
 
-PRINTS_PATIENCE = """
-import os
-def main(): print(os.environ["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"], flush=True)
+PRINTS_ENVIRONMENT = """
+import json, os
+def main(): print(json.dumps(dict(os.environ)), flush=True)
 """
+FOR_CLIENTS = {
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
 
 
-@pytest.mark.parametrize(("mine", "seconds"), [(None, "120\n"), ("300", "300\n")])
-def test_server_of_a_ray_client_has_two_minutes_to_start_unless_told_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: str | None, seconds: str
+@pytest.mark.parametrize("mine", [{}, dict.fromkeys(FOR_CLIENTS, "300")])
+@pytest.mark.parametrize("is_head", [True, False])
+def test_servers_of_ray_clients_start_on_a_head_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: dict[str, str], is_head: bool
 ) -> None:
-    name = "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"
-    monkeypatch.delenv(name, raising=False)
-    if mine:
-        monkeypatch.setenv(name, mine)
-    with start_ray(tmp_path, PRINTS_PATIENCE) as process:
+    for name in FOR_CLIENTS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in mine.items():
+        monkeypatch.setenv(name, value)
+    with start_ray(tmp_path, PRINTS_ENVIRONMENT, *(["--head"] if is_head else [])) as process:
         assert process.stdout is not None
-        assert process.stdout.read() == seconds
+        environment = json.loads(process.stdout.read())
+    seen = {name: environment[name] for name in FOR_CLIENTS if name in environment}
+    assert seen == (FOR_CLIENTS if is_head else {}) | mine
 
 
 # A GCS that does not answer for so many times.

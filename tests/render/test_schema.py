@@ -152,6 +152,7 @@ BAD: list[tuple[Object, str]] = [
     ({"commonLabels": {"a b": "c"}}, "'/commonLabels': additional properties 'a b'"),
     ({"commonAnnotations": {"a b": "c"}}, "'/commonAnnotations': additional properties 'a b'"),
     ({"rayVersion": "2.60"}, "/rayVersion"),
+    ({"rayVersion": "2.60.12345678901234567890"}, "/rayVersion"),
     ({"image": {"repository": "a b"}}, "/image/repository"),
     ({"image": {"tag": 2.6}}, "/image/tag"),
     ({"image": {"digest": "sha256:0"}}, "/image/digest"),

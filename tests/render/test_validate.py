@@ -88,6 +88,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     ),
     (
         "image tells no version",
+        {"image": {"tag": "2.60.12345678901234567890"}},
+        "ray:2.60.12345678901234567890 does not tell which Ray it contains",
+    ),
+    (
+        "image tells no version",
         {"image": {"tag": "2.60.0rc1"}},
         "ray:2.60.0rc1 does not tell which Ray it contains",
     ),

@@ -188,11 +188,11 @@ if DRAIN_SECONDS:
     # A raylet has its first driver, which `drain_program` may be, wait for workers that start; and
     # they may not find the GCS any more.
     os.environ["RAY_prestart_worker_first_driver"] = "0"
-if "RAY_USE_TLS" in os.environ:
-    # Now and then what gRPC does around a fork aborts a server of a Ray client that speaks TLS.
+if "--head" in sys.argv:
+    # A server of a Ray client loads Ray, which takes more than 30 s where CPU is short, and what
+    # gRPC from 1.81 on does around a fork ends one now and then.
+    os.environ.setdefault("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-# A server of a Ray client loads Ray, which takes more than 30 s where CPU is short.
-os.environ.setdefault("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")
 reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)

@@ -9,8 +9,6 @@ others a dictionary with it as "ctx", and what the name depends on.
   include "ray-cluster.autoscalerName" (dict "ctx" $ "group" $name "values" $group)
   include "ray-cluster.workerName" (dict "ctx" $ "group" $name)
   include "ray-cluster.networkName" (dict "ctx" $ "topic" "metrics")
-
-A new object takes its name from objectName and never puts a name together by itself.
 */}}
 
 {{/* Name of the application: the chart's, or nameOverride. It is part of every selector, so it must not change. */}}

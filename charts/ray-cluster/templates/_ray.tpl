@@ -59,7 +59,7 @@ image is used. A digest and a tag of one's own tell nothing: then this is empty,
 {{- end -}}
 
 {{- define "ray-cluster.ray.versionOf" -}}
-{{- regexFind `^[0-9]+\.[0-9]+\.[0-9]+(-|$)` (default "" .tag) | trimSuffix "-" -}}
+{{- regexFind `^(\d{1,9}\.){2}\d{1,9}(-|$)` (default "" .tag) | trimSuffix "-" -}}
 {{- end -}}
 
 {{/*

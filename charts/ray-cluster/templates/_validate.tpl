@@ -5,7 +5,6 @@ Checks across values, called by validate.yaml:
 
 gives one line per contradiction: the value, what is wrong with it, what to write instead. A check prints lines and never
 fails, and the rest of the chart renders with wrong values too, so that all contradictions arrive in one message.
-A new check goes to its topic below, and gets a row in tests/render/test_validate.py.
 */}}
 {{- define "ray-cluster.validate" -}}
 {{- $groups := include "ray-cluster.workerGroups" . | fromJson -}}
