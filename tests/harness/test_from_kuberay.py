@@ -12,11 +12,12 @@ import yaml
 from harness import from_kuberay, gobuild, manifest
 from harness.errors import UserError
 from harness.from_kuberay import Converted, convert, image_of
+from harness.helm import values_of
 from harness.paths import CHART
 
 Values = dict[str, Any]
 
-DEFAULTS: Values = yaml.safe_load((CHART / "values.yaml").read_text())
+DEFAULTS: Values = values_of(CHART / "values.yaml")
 RESOURCES = {"limits": {"cpu": "1", "memory": "4Gi"}, "requests": {"cpu": "1", "memory": "4Gi"}}
 
 

@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import jsonschema_rs
-import yaml
 
+from harness.helm import values_of
 from harness.paths import CHART
 
 from .objects import Object
 
 SCHEMA: Object = json.loads((CHART / "values.schema.json").read_text())
-VALUES: Object = yaml.safe_load((CHART / "values.yaml").read_text())
+VALUES: Object = values_of(CHART / "values.yaml")
 
 _REFERENCE = "#/definitions/"
 _KUBERNETES = f"{_REFERENCE}kubernetes."

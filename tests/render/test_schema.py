@@ -7,15 +7,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from harness.helm import template
 from harness.paths import CHART
 
+from .leaves import SCHEMA, VALUES
 from .objects import Object, refusal
-
-SCHEMA: Object = json.loads((CHART / "values.schema.json").read_text())
-VALUES: Object = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
 def resolve(schema: Object) -> Object:

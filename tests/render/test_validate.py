@@ -9,6 +9,7 @@ import yaml
 from harness.helm import template
 from harness.paths import CHART, ROOT
 
+from .leaves import VALUES
 from .objects import Object, deployments, env, flags, refusal
 
 DIGEST = "sha256:" + "0" * 64
@@ -860,4 +861,4 @@ def values_paths() -> set[str]:
             *(paths(child, f"{prefix}.{key}".lstrip(".")) for key, child in value.items())
         )
 
-    return paths(yaml.safe_load((CHART / "values.yaml").read_text()))
+    return paths(VALUES)
