@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import pickle
 import re
 import subprocess
 import tempfile
@@ -118,15 +119,14 @@ def _run(helm: str, verb: str, values: str, release: str, namespace: str, *optio
 
 def _documents(rendered: str) -> list[Object]:
     """The objects in what Helm rendered, which begins each with a line of its own."""
-    texts = map(_json, re.split(r"^---[ \t]*$", rendered, flags=re.MULTILINE))
-    return [json.loads(text) for text in texts if text]
+    documents = re.split(r"^---[ \t]*$", rendered, flags=re.MULTILINE)
+    return [obj for text in documents for obj in pickle.loads(_parsed(text))]  # noqa: S301
 
 
-# Most objects of one render are those of the render before.
+# Most objects of one render are those of the render before. Pickled, for a test may change its own.
 @lru_cache(maxsize=4096)
-def _json(document: str) -> str:
-    """A YAML document as JSON; no text if it is empty."""
-    return "".join(map(json.dumps, manifest.load_all(document)))
+def _parsed(document: str) -> bytes:
+    return pickle.dumps(list(manifest.load_all(document)))
 
 
 class _Renders:

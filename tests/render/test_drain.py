@@ -249,7 +249,7 @@ FOR_CLIENTS = {
 
 @pytest.mark.parametrize("mine", [{}, dict.fromkeys(FOR_CLIENTS, "300")])
 @pytest.mark.parametrize("is_head", [True, False])
-def test_servers_of_ray_clients_start_on_a_head_unless_it_is_told_otherwise(
+def test_head_sets_what_servers_of_ray_clients_need_unless_it_is_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: dict[str, str], is_head: bool
 ) -> None:
     for name in FOR_CLIENTS:

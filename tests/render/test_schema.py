@@ -150,6 +150,7 @@ BAD: list[tuple[Object, str]] = [
     ({"commonAnnotations": {"a b": "c"}}, "'/commonAnnotations': additional properties 'a b'"),
     ({"rayVersion": "2.60"}, "/rayVersion"),
     ({"rayVersion": "2.60.12345678901234567890"}, "/rayVersion"),
+    ({"rayVersion": "\u0662.60.0"}, "/rayVersion"),  # a digit, but none of ours
     ({"image": {"repository": "a b"}}, "/image/repository"),
     ({"image": {"tag": 2.6}}, "/image/tag"),
     ({"image": {"digest": "sha256:0"}}, "/image/digest"),
