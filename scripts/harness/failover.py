@@ -180,11 +180,16 @@ def remark(result: dict[str, Any]) -> str:
     """What the stages are, and where the time goes."""
     median = {stage: statistics.median(s) for stage, s in result["ours"]["samples"].items()}
     job = median["driver"] + median["task"]
+    sides = ""
+    if result["kuberay"]:
+        sides = (
+            "All sides have the same image, resources and machine, ours and KubeRay's the same "
+            "Redis, and they take turns. "
+        )
     return (
         "From the moment at which the head dies to the end of the first task, on a worker, of a "
-        "job that is submitted as soon as a dashboard takes it. All sides have the same image, "
-        "resources and machine, ours and KubeRay's the same Redis, and they take turns. "
-        "`container` lasts until a new head's container runs, `gcs` until its GCS listens, "
+        "job that is submitted as soon as a dashboard takes it. "
+        f"{sides}`container` lasts until a new head's container runs, `gcs` until its GCS listens, "
         "`dashboard` until the node table can be read, `driver` until the job's driver is "
         "connected to Ray, and `task` until its task is done. Where the time goes: Kubernetes has "
         f"a new container after {median['container']:.1f} s (it looks after containers once a "

@@ -38,8 +38,8 @@ _CLUSTER_OF = {
     "RayService": "spec.rayClusterConfig",
 }
 DIFFERENCES = (
-    "Workers scale on the CPU and memory that they use, not on what tasks declare, and none of "
-    "their groups is ever empty without KEDA: `worker.autoscaling`.",
+    "Workers scale on the CPU and memory that they use. With `worker.autoscaling.demand` they "
+    "follow what tasks declare as well, as KubeRay's do, and a group may be empty.",
     "Objects are named after the release: the head's Service is `<release>-ray-cluster-head`, "
     "headless as KubeRay's `<cluster>-head-svc` is. The GCS listens on 6380: `ports.gcs`.",
     "From Ray 2.52 on everything asks for a token unless the manifest says `mode: disabled`: "
@@ -47,6 +47,8 @@ DIFFERENCES = (
     "Pods run as user 1000 without privileges and without a token for the Kubernetes API, where "
     "the manifest does not say otherwise: `podSecurityContext`, `securityContext`, "
     "`serviceAccount.automount`.",
+    "NetworkPolicies let in nobody but the release's own pods: `networkPolicy.dashboard.from` "
+    "names who submits jobs, `client.from` who uses `ray://`, `metrics.from` Prometheus.",
     "The object store takes 25 % of the memory limit, Ray's own number is 30: `objectStoreMemory`.",
     "KubeRay's labels (`ray.io/cluster`, `ray.io/group`) and variables (`FQ_RAY_IP`, "
     "`RAY_CLUSTER_NAME`, `KUBERAY_GEN_RAY_START_CMD`) do not exist: pods have Kubernetes' "
@@ -315,7 +317,7 @@ def _replicas(part: _Part, path: str) -> None:
     if not least:
         part.left(
             f"{path}.minReplicas", "CPU and memory of a group without pods tell nothing",
-            "It is 1 here; for 0 set NODE.autoscaling.keda",
+            "It is 1 here; for 0 set NODE.autoscaling.demand or NODE.autoscaling.keda",
         )  # fmt: skip
     if number != least:
         part.left(
@@ -695,12 +697,14 @@ _AUTOSCALER_CONTAINER = (
     "volumeMounts",
 )  # fmt: skip
 _AUTOSCALER = _left(
-    "there is no autoscaler container beside the head", "See worker.autoscaling for how to scale"
+    "the container beside the head that scales on demand is the chart's own",
+    "See worker.autoscaling.demand and head.demandSidecar",
 )
 AUTOSCALER = {
     "idleTimeoutSeconds": _left(
         "workers leave when they are little used, not when they are idle",
-        "Set worker.autoscaling.behavior.scaleDown.stabilizationWindowSeconds",
+        "Set worker.autoscaling.behavior.scaleDown.stabilizationWindowSeconds, "
+        "and with demand worker.autoscaling.demand.quietSeconds",
     ),
     "upscalingMode": _left(
         "how fast a group grows is a policy here", "Set worker.autoscaling.behavior.scaleUp"
@@ -713,7 +717,7 @@ AUTH = {
         _auth_secret, "auth.token.existingSecret", "with the key `auth_token`, which is KubeRay's"
     ),
     "enableK8sTokenAuth": _left(
-        "the chart makes no roles, which that kind of token needs", "See auth.token"
+        "the chart makes no cluster roles, which that kind of token needs", "See auth.token"
     ),
 }
 GCS = {
@@ -1201,7 +1205,9 @@ def documented(page: str) -> str:
 def _table(title: str, rules: Mapping[str, Rule]) -> str:
     rows = ["| field | value here | |", "|---|---|---|"]
     for name, rule in rules.items():
-        targets = ", ".join(f"`{to.removeprefix('NODE.')}`" for to in rule.to.split(", ") if to)
+        # What is both of all nodes and of one has its name but once.
+        names = dict.fromkeys(to.removeprefix("NODE.") for to in rule.to.split(", ") if to)
+        targets = ", ".join(f"`{name}`" for name in names)
         remark = rule.remark.replace("NODE.", "")
         rows.append(f"| `{name}` | {targets or '-'} | {remark} |")
     return "\n".join([f"#### `{title}`".replace(" and ", "` and `"), "", *rows])

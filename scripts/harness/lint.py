@@ -1,8 +1,11 @@
 """Everything that can be said about the repository without running it."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import yaml
 
 from harness import from_kuberay, schemas
 from harness.console import step
@@ -54,10 +57,17 @@ def write_generated() -> None:
 def _generated() -> Iterator[tuple[Path, str]]:
     """The generated files, and what has to be in them."""
     yield CHART / "README.md", _helm_docs("README.md.gotmpl")
-    # Not in the chart: Helm keeps all of a chart in each release's Secret.
+    # Helm keeps all of a chart in each release's Secret: hence no blanks here, and no table there.
+    yield CHART / "values.schema.json", _values_schema()
     yield ROOT / "docs" / "values.md", _helm_docs("../../docs/values.md.gotmpl")
     migration = ROOT / "docs" / "migration.md"
     yield migration, from_kuberay.documented(migration.read_text())
+
+
+def _values_schema() -> str:
+    """The schema of the chart's values as Helm reads it."""
+    schema = yaml.safe_load((CHART / "values.schema.yaml").read_text())
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def _helm_docs(template: str) -> str:

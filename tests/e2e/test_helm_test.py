@@ -1,5 +1,6 @@
-"""`helm test` says whether a release works, and if not, what is wrong."""
+"""What a release tells its user to run: `helm test`, and the commands in its notes."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from harness.paths import BIN
 from harness.tools import tool
 
 from .release import Release, small
@@ -45,6 +47,45 @@ def test_helm_test_runs_a_job_on_each_worker_or_says_what_is_missing(
         code, said = helm_test(release, program)
         assert FAILED in said
         assert (code, pods(release, "test")) == (1, ["Failed"])
+
+
+@pytest.mark.scenario("lifecycle.notes")
+def test_every_kubectl_command_in_the_notes_prints_what_it_promises(
+    install: Callable[..., Release],
+) -> None:
+    """Up to its first line, since some never end."""
+    release = install(small(autoscaling={"maxReplicas": 1}))
+    told = subprocess.run(
+        [tool("helm"), "get", "notes", release.name, f"--namespace={release.namespace}",
+         f"--kubeconfig={release.cluster.kubeconfig}"],
+        stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+    commands = [line.strip() for line in told.splitlines() if "kubectl -n" in line]
+    watch, autoscalers, status, token, forward = commands
+    assert "READY" in first_line(watch, release)
+    assert "TARGETS" in first_line(autoscalers, release)
+    assert "Autoscaler status" in first_line(status, release)
+    assert first_line(f'{token}; echo "$RAY_AUTH_TOKEN"', release) == release.token
+    # The port may be taken on this machine; without one, kubectl takes any.
+    assert "Forwarding from 127.0.0.1" in first_line(forward.replace(" 8265:", " :"), release)
+
+
+def first_line(command: str, release: Release) -> str:
+    """The first line that a shell command prints; AssertionError says what it complained of."""
+    with subprocess.Popen(
+        ["bash", "-c", command],
+        env=os.environ | {
+            "KUBECONFIG": str(release.cluster.kubeconfig),
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        },
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline().strip()
+        process.terminate()
+        assert line, f"{command}: {process.stderr.read()}"
+    return line
 
 
 def pods(release: Release, component: str) -> list[str]:

@@ -50,6 +50,15 @@ def test_argo_cd_finds_the_tenants_files() -> None:
     assert folder == (ROOT / path).parent, f"{values} is not in {path}"
 
 
+def test_every_render_of_argo_cd_is_the_same() -> None:
+    (obj,) = objects(APPLICATIONS)
+    own = obj["spec"]["template"]["spec"]["source"]["helm"]["valuesObject"]
+    (path,) = (file["path"] for file in obj["spec"]["generators"][0]["git"]["files"])
+    for file in ROOT.glob(path):
+        values = {**yaml.safe_load(file.read_text()), **own}
+        assert not [obj for obj in template(values) if obj["kind"] == "Secret"], file.name
+
+
 def test_chart_takes_the_values_of_the_helm_release() -> None:
     (release,) = (obj for obj in objects(RELEASE) if obj["kind"] == "HelmRelease")
     assert template(release["spec"]["values"])

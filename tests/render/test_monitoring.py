@@ -115,6 +115,17 @@ def test_service_monitor_selects_the_one_service_with_metrics() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PodMonitor", "ServiceMonitor"])
+@pytest.mark.parametrize("demand", [True, False])
+def test_metrics_of_demand_are_scraped_where_there_are_any(kind: str, demand: bool) -> None:
+    key = kind[0].lower() + kind[1:]
+    values = {"monitoring": {key: {"enabled": True}}}
+    worker = {"autoscaling": {"demand": {"enabled": demand}}}
+    spec = find(template(values | {"worker": worker}), kind, METRICS)["spec"]
+    endpoints = spec.get("endpoints") or spec["podMetricsEndpoints"]
+    assert ("demand" in {endpoint["port"] for endpoint in endpoints}) == demand
+
+
+@pytest.mark.parametrize("kind", ["PodMonitor", "ServiceMonitor"])
 def test_every_endpoint_tells_the_cluster_and_takes_the_users_settings(kind: str) -> None:
     rule = {"targetLabel": "team", "replacement": "a"}
     own = {

@@ -25,8 +25,11 @@ def test_helm_test_is_recommended(notes: str) -> None:
 
 
 @pytest.mark.parametrize("notes", [{"suspend": True}], indirect=True)
-def test_helm_test_of_a_suspended_cluster_is_not_recommended(notes: str) -> None:
-    assert "helm test" not in notes
+@pytest.mark.parametrize("command", ["helm test", "kubectl", "ray job submit"])
+def test_suspended_cluster_is_told_of_no_command_that_needs_its_pods(
+    notes: str, command: str
+) -> None:
+    assert command not in notes
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Grafana.
   include "ray-cluster.monitoring.endpoint" (dict "ctx" $ "values" $monitor "port" $name)
   include "ray-cluster.monitoring.metadata" (dict "ctx" $ "name" $name "values" $values)
   include "ray-cluster.monitoring.env" $                                         list of environment variables
-  include "ray-cluster.monitoring.ports" $                                       names of the ports with metrics, as a list
+  include "ray-cluster.monitoring.ports" $                                       ports with metrics, a map from names to numbers
   include "ray-cluster.monitoring.alerts" $                                      list of alerts
   include "ray-cluster.monitoring.dashboard" $content                            a file in files/dashboards as Grafana's JSON
 */}}
@@ -25,9 +25,12 @@ ray_io_cluster
 {{- end -}}
 
 {{- define "ray-cluster.monitoring.ports" -}}
-- metrics
-- as-metrics
-- dash-metrics
+metrics: {{ .Values.ports.metrics }}
+as-metrics: {{ .Values.ports.autoscalerMetrics }}
+dash-metrics: {{ .Values.ports.dashboardMetrics }}
+{{- if include "ray-cluster.demandGroups" . | fromJson }}
+demand: {{ .Values.ports.demand }}
+{{- end }}
 {{- end -}}
 
 {{/* A port that Prometheus scrapes. What the user relabels comes last, and so may change what the chart says. */}}

@@ -2,15 +2,15 @@
 NetworkPolicies: who may reach what. They add up, so that each is about one thing, and what none of them allows is refused.
 
   include "ray-cluster.networkPolicyMetadata" (dict "ctx" $ "topic" "metrics")
-  include "ray-cluster.admission" (dict "ctx" $ "topic" "metrics" "selector" $labels "ports" (list "metrics"))
+  include "ray-cluster.admission" (dict "ctx" $ "topic" "metrics" "selector" $labels "ports" (dict "metrics" 8080))
   include "ray-cluster.releasePeer" $                                            the release's own pods, as a list of one peer
   include "ray-cluster.egressRules" $, "ray-cluster.redisRule" $                 what is open of closed egress, as lists of rules
 
   include "ray-cluster.shutOut" $                                                advice, one line for each way in that leads nowhere
 
-"selector" is YAML; "topic" is a key of `networkPolicy`, and the name of the policy; "ports" are keys of `ports`, by default the
-topic. Ports are numbers, since not every network knows their names. An empty list of peers is never rendered: Kubernetes reads it
-as everybody.
+"selector" is YAML; "topic" is a key of `networkPolicy`, and the name of the policy; "ports" are a map from names to numbers, by
+default the topic among `ports`. The policy has numbers, since not every network knows the names. An empty list of peers is never
+rendered: Kubernetes reads it as everybody.
 */}}
 
 {{- define "ray-cluster.networkPolicyMetadata" -}}
@@ -35,9 +35,9 @@ spec:
     - from:
         {{- toYaml . | nindent 8 }}
       ports:
-        {{- range default (list $.topic) $.ports }}
+        {{- range default (pick $.ctx.Values.ports $.topic) $.ports }}
         - protocol: TCP
-          port: {{ get $.ctx.Values.ports . }}
+          port: {{ . }}
         {{- end }}
 {{- end -}}
 {{- end -}}
