@@ -23,7 +23,7 @@ CLOSED: Object = {"networkPolicy": {"egress": {"restricted": True, "redis": [RED
 ADMISSIONS = {
     "dashboard": ([8265], HEAD),
     "client": ([10001], HEAD),
-    "metrics": ([8080, 44217, 44227], RELEASE),
+    "metrics": ([44217, 44227, 8080], RELEASE),
 }
 
 HEAD_POD = Peer("10.0.0.1", "ray", {**HEAD, "pod-template-hash": "a"})
@@ -99,13 +99,15 @@ def test_ports_of_the_policies_are_the_values() -> None:
         {"ports": ports, "networkPolicy": {topic: {"from": [ELSEWHERE]} for topic in ports}}
     )
     for topic, port in ports.items():
-        assert rendered[f"network-{topic}"]["ingress"][0]["ports"][0]["port"] == port
+        (rule,) = rendered[f"network-{topic}"]["ingress"]
+        assert {"protocol": "TCP", "port": port} in rule["ports"]
 
 
-def test_empty_list_of_peers_is_never_rendered() -> None:
+@pytest.mark.parametrize("egress", [{"to": []}, {"dns": [], "to": [{"to": [ELSEWHERE]}]}])
+def test_empty_list_of_peers_is_never_rendered(egress: Object) -> None:
     """Kubernetes would read it as everybody."""
     values: Object = merged(REDIS, CLOSED)
-    values = merged(values, {"networkPolicy": {"egress": {"dns": [], "to": []}}})
+    values = merged(values, {"networkPolicy": {"egress": egress}})
     for name, spec in policies(values).items():
         for rule in [*spec.get("ingress", []), *spec.get("egress", [])]:
             assert rule.get("from") or rule.get("to"), name

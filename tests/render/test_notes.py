@@ -260,6 +260,18 @@ def test_missing_network_policies_are_a_loud_warning(notes: str) -> None:
             "through the NodePort Service to Ray Serve: networkPolicy.serve",
         ),
         (
+            {"monitoring": {"podMonitor": {"enabled": True}}},
+            "through the PodMonitor to the metrics: networkPolicy.metrics",
+        ),
+        (
+            {
+                "worker": {
+                    "autoscaling": {"demand": {"enabled": True}, "keda": {"enabled": True}},
+                }
+            },
+            "through the trigger of KEDA's to the metrics: networkPolicy.metrics",
+        ),
+        (
             {"worker": {"hostNetwork": True}},
             "default on the machines' network NEVER reach the other pods: "
             "networkPolicy.extraIngress",

@@ -30,6 +30,12 @@ def quota(hard: Object) -> Object:
     return {"tenant": {"resourceQuota": {"enabled": True, "hard": hard}}}
 
 
+def projected_token(**token: str) -> Object:
+    """A volume with a token of the pod's account."""
+    sources = [{"serviceAccountToken": {"path": "token", **token}}]
+    return {"name": "token", "projected": {"sources": sources}}
+
+
 def keda(**values: Any) -> Object:
     """Values of a release whose default group is KEDA's; those of `keda` beside `enabled`."""
     own = {"idleReplicaCount", "fallback", "triggers"}
@@ -37,6 +43,9 @@ def keda(**values: Any) -> Object:
     return worker(autoscaling={"keda": of_keda, **values})
 
 
+GREEDY = {"resources": {"requests": {"memory": "1Gi"}}}
+COMPONENT = {"app.kubernetes.io/component": "x"}
+DEMAND: Object = {"autoscaling": {"demand": {"enabled": True}}}
 OLD_KUBERNETES = "1.31.0"  # which lacks the most
 CRON = {"type": "cron", "metadata": {"start": "0 8 * * *"}}
 SECOND_AUTOSCALER = {
@@ -70,7 +79,62 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     (
         "service name begins with a digit",
         {"fullnameOverride": "1ray"},
-        "Service called 1ray-head, but a Service's name starts with a letter",
+        "fullnameOverride makes a Service called 1ray-head, but a Service's name starts with a "
+        "letter and has letters, digits and hyphens only: choose another",
+    ),
+    *(
+        (
+            "label of the chart's own",
+            values,
+            f"{path} sets app.kubernetes.io/component, a label that the chart sets itself",
+        )
+        for path, values in (
+            ("helmTest.podLabels", {"helmTest": {"podLabels": COMPONENT}}),
+            (
+                "gcsFaultTolerance.redis.cleanup.podLabels",
+                {"gcsFaultTolerance": {"redis": {"cleanup": {"podLabels": COMPONENT}}}},
+            ),
+            (
+                "gcsFaultTolerance.rocksdb.labels",
+                {"gcsFaultTolerance": {"rocksdb": {"labels": COMPONENT}}},
+            ),
+        )
+    ),
+    *(
+        (
+            "name that no group may have",
+            {"workerGroups": {name: {}}},
+            f'workerGroups has a group called "{name}", but its name becomes a part of others',
+        )
+        for name in ("GPU", "gpu_a", "1a", "g" * 31)
+    ),
+    (
+        "image's registry with a scheme",
+        {"image": {"registry": "https://harbor.example.com/mirror"}},
+        "image.registry is https://harbor.example.com/mirror, but an image's name has no scheme: "
+        "write harbor.example.com/mirror.",
+    ),
+    (
+        "image's registry with a scheme",
+        {"global": {"imageRegistry": "https://harbor.example.com"}},
+        "global.imageRegistry is https://harbor.example.com, but",
+    ),
+    (
+        "image's tag in its repository",
+        {"image": {"repository": "rayproject/ray:2.60.0"}},
+        "image.repository is rayproject/ray:2.60.0, with a tag in it: write rayproject/ray, and "
+        "2.60.0 as image.tag.",
+    ),
+    (
+        "image's tag in its repository",
+        {"rayVersion": "2.60.0"} | worker(image={"repository": "ray:gpu", "tag": "2.60.0"}),
+        "workerGroups.default.image.repository is ray:gpu, with a tag in it",
+    ),
+    (
+        "nodes of different versions",
+        {"image": {"tag": "2.60.0-py312"}} | worker(image={"tag": "2.60.0-py311-gpu"}),
+        "workerGroups.default.image.tag is 2.60.0-py311-gpu, but image.tag is 2.60.0-py312: all "
+        "nodes need the same Python",
     ),
     (
         "label of the chart's own",
@@ -134,6 +198,11 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
             **redis("redis", address="redis:6379", username="ray", existingSecret="redis"),
         },
         "gcsFaultTolerance.redis.username needs Ray 2.41.0 or newer, but the cluster's is 2.40.0",
+    ),
+    (
+        "value that needs a newer Ray",
+        {"image": {"tag": "2.51.2"}, "auth": {"token": {"existingSecret": "ray-token"}}},
+        "auth.token.existingSecret needs Ray 2.52.0 or newer, but the cluster's is 2.51.2",
     ),
     (
         "value that needs a newer Ray",
@@ -533,7 +602,7 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
                 },
             },
         },
-        "serve.ingress and dashboard.ingress both answer to a.b/: give one of them another",
+        "serve.ingress and dashboard.ingress both answer to a.b/: write another host or path",
     ),
     (
         "closed egress without a way to the Redis",
@@ -645,13 +714,41 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         "token for jobs beside demand",
         worker(autoscaling={"demand": {"enabled": True}})
         | {"serviceAccount": {"automount": True, "create": True}},
-        "with serviceAccount.automount jobs on the head get the token that may scale",
+        "with serviceAccount.automount jobs on the head can read the token that may scale",
     ),
     (
         "shared processes beside demand",
         worker(autoscaling={"demand": {"enabled": True}})
         | {"head": {"shareProcessNamespace": True}},
         "with head.shareProcessNamespace jobs on the head can read the token that may scale",
+    ),
+    *(
+        (
+            "account of everybody for demand",
+            worker(**DEMAND) | values,
+            "the head's account is default, and with it every pod of the namespace",
+        )
+        for values in (
+            {"serviceAccount": {"name": "default"}},
+            {"head": {"serviceAccountName": "default"}},
+        )
+    ),
+    (
+        "token for jobs beside demand",
+        worker(**DEMAND) | {"head": {"volumes": [projected_token()]}},
+        "head.volumes gives jobs on the head the token that may scale: remove",
+    ),
+    (
+        "volume that is kept from jobs",
+        worker(**DEMAND)
+        | {"head": {"volumeMounts": [{"name": "demand-account", "mountPath": "/a"}]}},
+        "head.volumeMounts mounts demand-account, which the chart keeps from containers that run",
+    ),
+    (
+        "volume that is kept from jobs",
+        {"tls": {"enabled": True, "existingSecret": "authority"}}
+        | worker(volumeMounts=[{"name": "tls-authority", "mountPath": "/a"}]),
+        "workerGroups.default.volumeMounts mounts tls-authority, which the chart keeps from",
     ),
     (
         "demand without a way to the Kubernetes API",
@@ -724,6 +821,109 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         {"monitoring": {"prometheus": {"existingSecret": "a", "headers": {"b": "c"}}}},
         "monitoring.prometheus.headers and monitoring.prometheus.existingSecret are both set",
     ),
+    *(
+        (
+            "request above its limit",
+            values,
+            f"{path}.resources.requests.memory is 1Gi, more than {path}.resources.limits.memory",
+        )
+        for path, values in (
+            ("helmTest", {"helmTest": GREEDY}),
+            ("head.demandSidecar", {"head": {"demandSidecar": GREEDY}}),
+            (
+                "gcsFaultTolerance.redis.cleanup",
+                {"gcsFaultTolerance": {"redis": {"cleanup": GREEDY}}},
+            ),
+        )
+    ),
+    *(
+        (
+            "extended resource without its limit",
+            worker(resources={"requests": {"nvidia.com/gpu": 1}, **limits}),
+            "workerGroups.default.resources.requests.nvidia.com/gpu is 1, but nobody shares such",
+        )
+        for limits in ({}, {"limits": {"nvidia.com/gpu": 2}})
+    ),
+    (
+        "resource of Ray's own",
+        {"head": {"rayResources": {"GPU": 1}}},
+        "head.rayResources.GPU is a resource of Ray's own: use head.numGpus instead",
+    ),
+    *(
+        (
+            "two entries of one name",
+            worker(**lists),
+            f"workerGroups.default.{what}: give one another, or remove it",
+        )
+        for what, lists in (
+            (
+                "volumes have two entries with the name a",
+                {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "hostPath": {}}]},
+            ),
+            (
+                "volumeMounts have two entries with the mountPath /a",
+                {"volumeMounts": [{"name": name, "mountPath": "/a"} for name in ("a", "b")]},
+            ),
+            (
+                "sidecars and initContainers have two entries with the name a",
+                {"sidecars": [{"name": "a"}], "initContainers": [{"name": "a"}]},
+            ),
+            (
+                "extraPorts have two entries with the name a",
+                {"extraPorts": [{"name": "a", "containerPort": port} for port in (1, 2)]},
+            ),
+        )
+    ),
+    (
+        "two handlers for one probe or hook",
+        {"worker": {"readinessProbe": {"httpGet": {"path": "/", "port": 1}}}}
+        | worker(readinessProbe={"exec": {"command": ["true"]}}),
+        "workerGroups.default.readinessProbe comes to exec and httpGet together, but does one",
+    ),
+    (
+        "two handlers for one probe or hook",
+        {"worker": {"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}}
+        | worker(lifecycle={"preStop": {"sleep": {"seconds": 1}}}),
+        "workerGroups.default.lifecycle.preStop comes to exec and sleep together",
+    ),
+    (
+        "root that may not be root",
+        {"head": {"podSecurityContext": {"runAsUser": 0}}},
+        "head has runAsUser 0, but runAsNonRoot is true, and no container would start",
+    ),
+    (
+        "dashboard that nobody reaches",
+        {"head": {"rayStartParams": {"dashboard-host": "127.0.0.1"}}},
+        "head.rayStartParams.dashboard-host is 127.0.0.1, where neither probes nor Services arrive",
+    ),
+    (
+        "closed egress without DNS",
+        {"networkPolicy": {"egress": {"restricted": True, "dns": []}}},
+        "networkPolicy.egress.dns and to are empty, so that no worker could find the head",
+    ),
+    (
+        "two Ingresses for one address",
+        {
+            "serve": {
+                "enabled": True,
+                "ingress": {"enabled": True, "hosts": [{"host": "a.example.com"}] * 2},
+            }
+        },
+        "serve.ingress answers twice to a.example.com/: write another host or path",
+    ),
+    (
+        "outside of the limit range",
+        {
+            "monitoring": {"claim": {"enabled": True}},
+            "tenant": {
+                "limitRange": {
+                    "enabled": True,
+                    "limits": [{"type": "PersistentVolumeClaim", "min": {"storage": "5Gi"}}],
+                }
+            },
+        },
+        "the claim of monitoring.claim has requests.storage 1Gi, but tenant.limitRange.limits has",
+    ),
 ]
 
 
@@ -758,6 +958,48 @@ def test_all_contradictions_arrive_in_one_message() -> None:
     assert "in 4 place(s)" in refused
     for part in ("2.40.0", "ports.metrics", "workerGroups.a.auto", "workerGroups.b.objectStore"):
         assert part in refused
+
+
+def test_token_for_another_audience_may_be_mounted_beside_demand() -> None:
+    template(worker(**DEMAND) | {"head": {"volumes": [projected_token(audience="vault")]}})
+
+
+def test_registry_may_have_a_port_and_a_path() -> None:
+    image = {"registry": "", "repository": "localhost:5000/mirror/ray"}
+    values: list[Object] = [{"image": image}, {"image": {"registry": "localhost:5000/mirror"}}]
+    for value in values:
+        template(value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"runtimeClassName": "nvidia"},
+        {"resources": {"limits": {"volcano.sh/vgpu-number": 1}}},
+    ],
+)
+def test_gpu_of_a_kind_that_the_chart_does_not_know_may_be_counted(values: Object) -> None:
+    template(worker(numGpus=1, **values))
+
+
+def test_one_path_of_a_host_may_be_exact_and_a_prefix() -> None:
+    paths = [{"path": "/api", "pathType": kind} for kind in ("Exact", "Prefix")]
+    ingress = {"enabled": True, "hosts": [{"host": "a.example.com", "paths": paths}]}
+    template({"serve": {"enabled": True, "ingress": ingress}})
+
+
+@pytest.mark.parametrize("name", ["username", "password"])
+def test_null_of_a_redis_is_nothing(name: str) -> None:
+    values = redis("redis", address="redis:6379", **{name: None})
+    assert "redis-password" not in str(template(values))
+    assert None not in container_arguments(template(values))
+
+
+def container_arguments(objects: list[Object]) -> list[Any]:
+    """The arguments of the Job that removes the keys."""
+    (job,) = (obj for obj in objects if obj["kind"] == "Job")
+    arguments: list[Any] = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    return arguments
 
 
 def test_one_head_may_be_written_down() -> None:

@@ -24,7 +24,7 @@ no two releases of any two namespaces get the same one. Ray's own default is one
 
 {{- define "ray-cluster.redisSecretName" -}}
 {{- with .Values.gcsFaultTolerance.redis -}}
-{{- default (ternary (include "ray-cluster.redisName" $) "" (ne .password "")) .existingSecret -}}
+{{- default (ternary "" (include "ray-cluster.redisName" $) (empty .password)) .existingSecret -}}
 {{- end -}}
 {{- end -}}
 
@@ -188,7 +188,7 @@ spec:
         - {{ .Files.Get "files/remove_redis_keys.py" | quote }}
         - --
         - {{ .Values.gcsFaultTolerance.redis.address | quote }}
-        - {{ .Values.gcsFaultTolerance.redis.username | quote }}
+        - {{ default "" .Values.gcsFaultTolerance.redis.username | quote }}
         - {{ include "ray-cluster.storageNamespace" . | quote }}
         - {{ include "ray-cluster.cleanupByHand" . | quote }}
         - {{ .Files.Get "files/wait_for_old_head.py" | quote }}
@@ -220,7 +220,7 @@ spec:
 {{/* Where the Job finds the password: the user's own Secret, or the hook's copy of the chart's. */}}
 {{- define "ray-cluster.cleanupSecretName" -}}
 {{- with .Values.gcsFaultTolerance.redis -}}
-{{- default (ternary (include "ray-cluster.cleanupName" $) "" (ne .password "")) .existingSecret -}}
+{{- default (ternary "" (include "ray-cluster.cleanupName" $) (empty .password)) .existingSecret -}}
 {{- end -}}
 {{- end -}}
 

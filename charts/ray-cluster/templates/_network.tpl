@@ -82,7 +82,7 @@ spec:
 {{- define "ray-cluster.shutOut" -}}
 {{- $external := .Values.head.externalService -}}
 {{- $offered := ternary $external.ports list $external.enabled -}}
-{{- range $topic := list "dashboard" "client" "serve" -}}
+{{- range $topic := list "dashboard" "client" "serve" "metrics" -}}
 {{- $ways := list -}}
 {{- $routes := default dict (get $.Values $topic) -}}
 {{- range $kind, $title := dict "ingress" "Ingress" "httpRoute" "HTTPRoute" -}}
@@ -96,8 +96,20 @@ spec:
 {{- if and (eq $topic "serve") $.Values.serve.enabled (ne $.Values.serve.service.type "ClusterIP") -}}
 {{- $ways = append $ways (printf "%s Service" $.Values.serve.service.type) -}}
 {{- end -}}
+{{- if eq $topic "metrics" -}}
+{{- range $key, $title := dict "claim" "claim" "podMonitor" "PodMonitor" "serviceMonitor" "ServiceMonitor" -}}
+{{- if (get $.Values.monitoring $key).enabled -}}
+{{- $ways = append $ways $title -}}
+{{- end -}}
+{{- end -}}
+{{- range include "ray-cluster.demandGroups" $ | fromJson -}}
+{{- if .autoscaling.keda.enabled -}}
+{{- $ways = append $ways "trigger of KEDA's" | uniq -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and $ways (not (get $.Values.networkPolicy $topic).from) }}
-{{ printf "NOBODY gets through the %s to %s: networkPolicy.%s.from is empty." (join " and the " $ways) (get (dict "dashboard" "the dashboard" "client" "Ray client" "serve" "Ray Serve") $topic) $topic }}
+{{ printf "NOBODY gets through the %s to %s: networkPolicy.%s.from is empty." (join " and the " $ways) (get (dict "dashboard" "the dashboard" "client" "Ray client" "serve" "Ray Serve" "metrics" "the metrics") $topic) $topic }}
 {{- end -}}
 {{- end -}}
 {{- $machines := list -}}

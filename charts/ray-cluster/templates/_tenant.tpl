@@ -257,7 +257,7 @@ counts, unless one is restarted always: it goes on running beside all that follo
 {{- end -}}
 {{- $claims := list -}}
 {{- $rocksdb := dict "enabled" (eq .Values.gcsFaultTolerance.mode "rocksdb") | merge (deepCopy .Values.gcsFaultTolerance.rocksdb) -}}
-{{- range $path, $claim := dict "head.persistence" .Values.head.persistence "gcsFaultTolerance.rocksdb" $rocksdb -}}
+{{- range $path, $claim := dict "head.persistence" .Values.head.persistence "gcsFaultTolerance.rocksdb" $rocksdb "monitoring.claim" .Values.monitoring.claim -}}
 {{- if and $claim.enabled (not $claim.existingClaim) -}}
 {{- $storage := dict "storage" $claim.size -}}
 {{- $claims = append $claims (dict "what" (printf "the claim of %s" $path) "spec" (dict "containers" (list (dict "resources" (dict "requests" $storage))))) -}}

@@ -11,9 +11,23 @@ fails, and the rest of the chart renders with wrong values too, so that all cont
 {{ include "ray-cluster.validate.text" (dict "path" "" "value" .Values) }}
 {{ include "ray-cluster.validate.names" . }}
 {{ include "ray-cluster.validate.labels" (dict "path" "" "values" (pick .Values "commonLabels")) }}
-{{ include "ray-cluster.validate.labels" (dict "path" "serviceAccount." "values" .Values.serviceAccount) }}
+{{- range $path := list
+      "dashboard.httpRoute" "dashboard.ingress" "gcsFaultTolerance.redis.cleanup" "gcsFaultTolerance.rocksdb" "head.demandSidecar"
+      "head.externalService" "head.persistence" "head.service" "helmTest" "monitoring.claim" "monitoring.dashboards"
+      "monitoring.podMonitor" "monitoring.rules" "monitoring.serviceMonitor" "networkPolicy" "serve.httpRoute" "serve.ingress"
+      "serve.service" "serviceAccount" "tenant.limitRange" "tenant.resourceQuota" }}
+{{- $values := $.Values }}
+{{- range splitList "." $path }}
+{{- $values = get $values . | default dict }}
+{{- end }}
+{{- $at := dict "path" $path "values" $values }}
+{{ include "ray-cluster.validate.labels" $at }}
+{{ include "ray-cluster.validate.requests" $at }}
+{{- end }}
 {{ include "ray-cluster.validate.serviceAccount" (dict "account" .Values.serviceAccount "nodes" (append (values $groups) .Values.head)) }}
 {{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
+{{ include "ray-cluster.validate.reference" (dict "path" "image" "image" .Values.image) }}
+{{ include "ray-cluster.validate.reference" (dict "path" "global" "image" .Values.global) }}
 {{ include "ray-cluster.validate.version" . }}
 {{ include "ray-cluster.validate.auth" . }}
 {{ include "ray-cluster.validate.tls" .Values.tls }}
@@ -26,9 +40,6 @@ fails, and the rest of the chart renders with wrong values too, so that all cont
 {{ include "ray-cluster.validate.serve" (dict "ctx" $ "groups" $groups) }}
 {{ include "ray-cluster.validate.routes" .Values }}
 {{ include "ray-cluster.validate.node" (dict "ctx" $ "path" "head" "values" .Values.head) }}
-{{- range $key := list "service" "externalService" "persistence" }}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "head.%s." $key) "values" (get $.Values.head $key)) }}
-{{- end }}
 {{ include "ray-cluster.validate.oneHead" .Values.head }}
 {{ include "ray-cluster.validate.groupNames" $groups }}
 {{ include "ray-cluster.validate.tenant" . }}
@@ -39,7 +50,7 @@ fails, and the rest of the chart renders with wrong values too, so that all cont
 {{- range $name, $group := $groups }}
 {{- $node := dict "ctx" $ "component" "worker" "path" (printf "workerGroups.%s" $name) "values" $group }}
 {{ include "ray-cluster.validate.node" $node }}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.autoscaling." $node.path) "values" $group.autoscaling) }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.autoscaling" $node.path) "values" $group.autoscaling) }}
 {{ include "ray-cluster.validate.autoscaling" $node }}
 {{ include "ray-cluster.validate.strategy" $node }}
 {{ include "ray-cluster.validate.drain" $node }}
@@ -63,17 +74,17 @@ fails, and the rest of the chart renders with wrong values too, so that all cont
 {{- define "ray-cluster.validate.names" -}}
 {{- $name := include "ray-cluster.headName" . -}}
 {{- if not (regexMatch `^[a-z]([-a-z0-9]*[a-z0-9])?$` $name) }}
-the release's name makes a Service called {{ $name }}, but a Service's name starts with a letter and has letters, digits and hyphens only: set fullnameOverride.
+{{ .Values.fullnameOverride | empty | ternary "the release's name" "fullnameOverride" }} makes a Service called {{ $name }}, but a Service's name starts with a letter and has letters, digits and hyphens only: {{ .Values.fullnameOverride | empty | ternary "set fullnameOverride" "choose another" }}.
 {{- end }}
 {{- end -}}
 
-{{/* Of values at a path that ends in a dot, or at the top: every map that becomes labels of an object. */}}
+{{/* Of values at a path, or at the top: every map that becomes labels of an object. */}}
 {{- define "ray-cluster.validate.labels" -}}
 {{- $reserved := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "ray-cluster/serve" "ray-cluster/worker-group" -}}
 {{- range $key := list "labels" "commonLabels" "deploymentLabels" "podLabels" }}
 {{- range $label, $_ := default dict (get $.values $key) }}
 {{- if has $label $reserved }}
-{{ $.path }}{{ $key }} sets {{ $label }}, a label that the chart sets itself: remove it.
+{{ printf "%s.%s" $.path $key | trimPrefix "." }} sets {{ $label }}, a label that the chart sets itself: remove it.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -93,6 +104,19 @@ rayVersion is {{ $version }}, but image.tag is {{ .Values.image.tag }}: remove r
 {{- end }}
 {{- end -}}
 
+{{/* Each part of an image's reference has a value of its own. */}}
+{{- define "ray-cluster.validate.reference" -}}
+{{- range $key := list "registry" "imageRegistry" }}
+{{- $registry := default "" (get $.image $key) }}
+{{- if contains "://" $registry }}
+{{ $.path }}.{{ $key }} is {{ $registry }}, but an image's name has no scheme: write {{ regexReplaceAll "^.*://" $registry "" }}.
+{{- end }}
+{{- end }}
+{{- with regexFind `:[^/]*$` (default "" .image.repository) }}
+{{ $.path }}.repository is {{ $.image.repository }}, with a tag in it: write {{ trimSuffix . $.image.repository }}, and {{ trimPrefix ":" . }} as {{ $.path }}.tag.
+{{- end }}
+{{- end -}}
+
 {{/* That this Ray has the `feature` that a value needs. */}}
 {{- define "ray-cluster.validate.needs" -}}
 {{- if not (include "ray-cluster.ray.has" .) }}
@@ -102,8 +126,8 @@ rayVersion is {{ $version }}, but image.tag is {{ .Values.image.tag }}: remove r
 
 {{- define "ray-cluster.validate.auth" -}}
 {{- with .Values.auth.token }}
-{{- if .enabled }}
-{{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" "auth.token.enabled" "feature" "token") }}
+{{- if or .enabled (and .existingSecret (kindIs "invalid" .enabled)) }}
+{{ include "ray-cluster.validate.needs" (dict "ctx" $ "value" (printf "auth.token.%s" (ternary "enabled" "existingSecret" (eq true .enabled))) "feature" "token") }}
 {{- else if and .existingSecret (not (kindIs "invalid" .enabled)) }}
 auth.token.existingSecret is set, but auth.token.enabled is false: enable it, or remove the Secret.
 {{- end }}
@@ -199,16 +223,20 @@ head.numCpus comes to 0, and {{ empty .groups | ternary "there is no worker grou
 {{- end }}
 {{- end -}}
 
-{{/* Ray and its dashboard would show the group's workers under the head's name. */}}
+{{/* Ray and its dashboard would show the workers of a group called head under the head's name. */}}
 {{- define "ray-cluster.validate.groupNames" -}}
-{{- if hasKey . "head" }}
+{{- range $name := keys . | sortAlpha }}
+{{- if not (regexMatch `^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$` $name) }}
+workerGroups has a group called {{ quote $name }}, but its name becomes a part of others: write lower-case letters, digits and hyphens, a letter first, 30 at most.
+{{- else if eq "head" $name }}
 workerGroups.head has the name that Ray knows the head by: choose another.
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "ray-cluster.validate.oneHead" -}}
-{{- if ne (int (default 1 .replicas)) 1 }}
-head.replicas is {{ .replicas }}, but a Ray cluster has one head: remove it. For more workers raise worker.autoscaling.maxReplicas, for more clusters install more releases.
+{{- if not (or (kindIs "invalid" .replicas) (eq 1 (int .replicas))) }}
+head.replicas is {{ .replicas }}, but a Ray cluster has one head: remove it. For more workers raise worker.autoscaling.maxReplicas, for more clusters install more releases, for none write suspend: true.
 {{- end }}
 {{- end -}}
 
@@ -237,7 +265,7 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 
 {{/* What head and worker groups have in common. */}}
 {{- define "ray-cluster.validate.node" -}}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s." .path) "values" .values) }}
+{{ include "ray-cluster.validate.labels" . }}
 {{ include "ray-cluster.validate.requests" . }}
 {{ include "ray-cluster.validate.memory" . }}
 {{ include "ray-cluster.validate.image" . }}
@@ -247,6 +275,9 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{ include "ray-cluster.validate.budget" . }}
 {{ include "ray-cluster.validate.pause" . }}
 {{ include "ray-cluster.validate.reserved" . }}
+{{ include "ray-cluster.validate.entries" . }}
+{{ include "ray-cluster.validate.handlers" . }}
+{{ include "ray-cluster.validate.securityContext" . }}
 {{- if and (eq (toString .values.numCpus) "auto") (not (include "ray-cluster.validate.request" (dict "resource" "cpu" "resources" .values.resources))) }}
 {{ .path }}.numCpus is auto, but there is no {{ .path }}.resources.requests.cpu to take it from: set the request, or write numCpus as a whole number.
 {{- else if and (not (kindIs "string" .values.numCpus)) (ne (floor .values.numCpus) (float64 .values.numCpus)) }}
@@ -268,9 +299,13 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- define "ray-cluster.validate.requests" -}}
 {{- $limits := dig "limits" dict (default dict .values.resources) -}}
 {{- range $resource, $request := dig "requests" dict (default dict .values.resources) }}
+{{- if and (contains "/" $resource) (ne (toString $request) (toString (get (default dict $limits) $resource))) }}
+{{ $.path }}.resources.requests.{{ $resource }} is {{ $request }}, but nobody shares such a resource, and its request is its limit: write it in {{ $.path }}.resources.limits alone.
+{{- else }}
 {{- $limit := include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" (get (default dict $limits) $resource)) }}
 {{- if and $limit (gt (include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" $request) | float64) (float64 $limit)) }}
 {{ $.path }}.resources.requests.{{ $resource }} is {{ $request }}, more than {{ $.path }}.resources.limits.{{ $resource }}, which is {{ get $limits $resource }}: lower it, or raise the limit.
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -304,6 +339,11 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- if and (ne .path "head") (hasKey (default dict .values.rayStartParams) "include-dashboard") }}
 {{ .path }}.rayStartParams.include-dashboard is a flag of the head, with which no worker starts: remove it, or set it in head.rayStartParams.
 {{- end }}
+{{- range $resource, $instead := dict "CPU" "numCpus" "GPU" "numGpus" "memory" "resources.limits.memory" "object_store_memory" "objectStoreMemory" }}
+{{- if hasKey (default dict $.values.rayResources) $resource }}
+{{ $.path }}.rayResources.{{ $resource }} is a resource of Ray's own: use {{ $.path }}.{{ $instead }} instead.
+{{- end }}
+{{- end }}
 {{- $env := include "ray-cluster.ray.managedEnv" . | fromYaml -}}
 {{- $seen := dict -}}
 {{- range .values.env }}
@@ -334,10 +374,57 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
       (include "ray-cluster.tls.directory" .) "tls"
       (include "ray-cluster.monitoring.targetsDirectory" .) "monitoring.claim"
       (include "ray-cluster.ray.spillingDirectory" .) (printf "%s.objectSpilling" .path) -}}
+{{- if has (get (default dict .values.rayStartParams) "dashboard-host") (list "127.0.0.1" "::1" "localhost") }}
+{{ .path }}.rayStartParams.dashboard-host is {{ get .values.rayStartParams "dashboard-host" }}, where neither probes nor Services arrive: remove it, or write :: for an IPv6 cluster.
+{{- end }}
 {{- range $mount := .values.volumeMounts }}
+{{- if has .name (list "demand-account" "tls-authority") }}
+{{ $.path }}.volumeMounts mounts {{ .name }}, which the chart keeps from containers that run jobs: remove it.
+{{- end }}
 {{- with get $mounts (trimSuffix "/" $mount.mountPath) }}
 {{ $.path }}.volumeMounts mounts at {{ $mount.mountPath }}, where the chart mounts already: use {{ . }}.
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Kubernetes would take the last of two entries of one name, or refuse the pod. */}}
+{{- define "ray-cluster.validate.entries" -}}
+{{- $lists := dict
+      "sidecars and initContainers" (concat (default list .values.sidecars) (default list .values.initContainers))
+      "extraPorts" .values.extraPorts
+      "volumes" .values.volumes -}}
+{{- range $list, $entries := $lists }}
+{{ include "ray-cluster.validate.unique" (dict "path" (printf "%s.%s" $.path $list) "key" "name" "entries" $entries) }}
+{{- end }}
+{{ include "ray-cluster.validate.unique" (dict "path" (printf "%s.volumeMounts" .path) "key" "mountPath" "entries" .values.volumeMounts) }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.unique" -}}
+{{- $seen := list -}}
+{{- range .entries }}
+{{- $value := get . $.key }}
+{{- if and $value (has $value $seen) }}
+{{ $.path }} have two entries with the {{ $.key }} {{ $value }}: give one another, or remove it.
+{{- end }}
+{{- $seen = append $seen $value }}
+{{- end }}
+{{- end -}}
+
+{{/* What a group adds to `worker` may be another kind than what is there. */}}
+{{- define "ray-cluster.validate.handlers" -}}
+{{- $handlers := default dict .values.lifecycle | merge (pick .values "livenessProbe" "readinessProbe" "startupProbe") -}}
+{{- range $name, $handler := $handlers }}
+{{- $kinds := pick (default dict $handler) "exec" "grpc" "httpGet" "sleep" "tcpSocket" | keys | sortAlpha }}
+{{- if gt (len $kinds) 1 }}
+{{ $.path }}.{{ hasSuffix "Probe" $name | ternary "" "lifecycle." }}{{ $name }} comes to {{ join " and " $kinds }} together, but does one thing: set the other to null.
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "ray-cluster.validate.securityContext" -}}
+{{- $both := merge (deepCopy (default dict .values.securityContext)) (deepCopy (default dict .values.podSecurityContext)) -}}
+{{- if and $both.runAsNonRoot (eq "0" (toString $both.runAsUser)) }}
+{{ .path }} has runAsUser 0, but runAsNonRoot is true, and no container would start: choose another user, or write runAsNonRoot: false.
 {{- end }}
 {{- end -}}
 
@@ -426,17 +513,30 @@ metrics, is up to the other triggers. Its admission webhook says the same, where
 
 {{/* Jobs run users' code in the head's pod: whatever else could get at the token there could scale the release. */}}
 {{- define "ray-cluster.validate.demand" -}}
+{{- $faults := list -}}
+{{- range $value, $on := dict "serviceAccount.automount" .Values.serviceAccount.automount "head.shareProcessNamespace" .Values.head.shareProcessNamespace -}}
+{{- if $on -}}
+{{- $faults = append $faults (printf "with %s jobs on the head can read the token that may scale: switch one of them off" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq "default" (include "ray-cluster.demandAccountName" .) -}}
+{{- $faults = append $faults "the head's account is default, and with it every pod of the namespace without an account of its own could scale: name another in head.serviceAccountName or serviceAccount.name" -}}
+{{- end -}}
+{{- range .Values.head.volumes -}}
+{{- range dig "projected" "sources" list . -}}
+{{- if and .serviceAccountToken (not (get (default dict .serviceAccountToken) "audience")) -}}
+{{- $faults = append $faults "head.volumes gives jobs on the head the token that may scale: remove the serviceAccountToken, or give it an audience" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.networkPolicy -}}
+{{- if and .enabled .egress.restricted (not .egress.to) -}}
+{{- $faults = append $faults "with networkPolicy.egress.restricted its sidecar cannot reach the Kubernetes API: let it out in networkPolicy.egress.to, for example [{to: [{ipBlock: {cidr: 10.0.0.1/32}}], ports: [{port: 6443}]}], the API's own address and not its Service's" -}}
+{{- end -}}
+{{- end -}}
 {{- range $name := include "ray-cluster.demandGroups" . | fromJson | keys | sortAlpha }}
-{{- if $.Values.serviceAccount.automount }}
-workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with serviceAccount.automount jobs on the head get the token that may scale: switch one of them off.
-{{- end }}
-{{- if $.Values.head.shareProcessNamespace }}
-workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with head.shareProcessNamespace jobs on the head can read the token that may scale: switch one of them off.
-{{- end }}
-{{- with $.Values.networkPolicy }}
-{{- if and .enabled .egress.restricted (not .egress.to) }}
-workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with networkPolicy.egress.restricted its sidecar cannot reach the Kubernetes API: let it out in networkPolicy.egress.to, for example [{to: [{ipBlock: {cidr: 10.0.0.1/32}}], ports: [{port: 6443}]}], the API's own address and not its Service's.
-{{- end }}
+{{- range $faults }}
+workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but {{ . }}.
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -462,6 +562,12 @@ workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with networkPol
 {{- $version := include "ray-cluster.ray.version" .ctx -}}
 {{- $own := default dict .values.image -}}
 {{- $told := include "ray-cluster.ray.versionOf" (include "ray-cluster.imageOf" . | fromJson) -}}
+{{- $python := regexFind `-py3\d+` (default "" $own.tag) -}}
+{{- $itsPython := regexFind `-py3\d+` (default "" .ctx.Values.image.tag) -}}
+{{ include "ray-cluster.validate.reference" (dict "path" (printf "%s.image" .path) "image" $own) }}
+{{- if and $python $itsPython (ne $python $itsPython) }}
+{{ .path }}.image.tag is {{ $own.tag }}, but image.tag is {{ .ctx.Values.image.tag }}: all nodes need the same Python, choose another tag.
+{{- end }}
 {{- if and $version (or $own.tag $own.digest) }}
 {{- if and $told (ne $told $version) }}
 {{ .path }}.image.tag is {{ default .ctx.Values.image.tag $own.tag }}, but the cluster's Ray is {{ $version }}: all nodes need the same version, choose another tag.
@@ -485,7 +591,8 @@ workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with networkPol
 {{- define "ray-cluster.validate.gpus" -}}
 {{- $resources := default dict .values.resources -}}
 {{- $limit := include "ray-cluster.ray.gpus" (dict "numGpus" "auto" "resources" $resources) | int -}}
-{{- if and (gt (int .values.numGpus) $limit) (not $resources.claims) }}
+{{- $others := not $limit | and (or .values.runtimeClassName (dig "limits" dict $resources | default dict | keys | join " " | contains "/")) -}}
+{{- if and (gt (int .values.numGpus) $limit) (not (or $others $resources.claims)) }}
 {{ .path }}.numGpus is {{ int .values.numGpus }}, but {{ .path }}.resources.limits {{ gt $limit 0 | ternary (printf "has %d" $limit) "has no GPU" }}: set a limit such as nvidia.com/gpu, and leave numGpus at auto.
 {{- end }}
 {{- end -}}
@@ -498,7 +605,7 @@ workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but with networkPol
 {{- end -}}
 
 {{- define "ray-cluster.validate.budget" -}}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.podDisruptionBudget." .path) "values" .values.podDisruptionBudget) }}
+{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.podDisruptionBudget" .path) "values" .values.podDisruptionBudget) }}
 {{- with .values.podDisruptionBudget }}
 {{- if and .enabled (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable) }}
 {{ $.path }}.podDisruptionBudget is enabled without minAvailable and maxUnavailable: set one of them, or write enabled: false.
@@ -543,7 +650,6 @@ logRotation.maxSize comes to {{ default 0 $size }} bytes, less than a log needs:
 {{/* Requests need a way in, and nodes to arrive at. */}}
 {{- define "ray-cluster.validate.serve" -}}
 {{- $serve := .ctx.Values.serve -}}
-{{ include "ray-cluster.validate.labels" (dict "path" "serve.service." "values" $serve.service) }}
 {{- if $serve.enabled }}
 {{- $receives := .ctx.Values.head.serveProxy }}
 {{- range .groups }}
@@ -571,9 +677,6 @@ serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it co
 {{- $seen := dict -}}
 {{- range $target := list "dashboard" "serve" }}
 {{- $values := get $ $target }}
-{{- range $kind := list "ingress" "httpRoute" }}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "%s.%s." $target $kind) "values" (get $values $kind)) }}
-{{- end }}
 {{- if $values.ingress.enabled }}
 {{- if not $values.ingress.hosts }}
 {{ $target }}.ingress is enabled without hosts: write the name that it answers to, for example hosts: [{host: ray.example.com}].
@@ -581,10 +684,11 @@ serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it co
 {{- range $host := $values.ingress.hosts }}
 {{- range default (list (dict "path" "/")) $host.paths }}
 {{- $url := printf "%s%s" $host.host .path }}
-{{- with get $seen $url }}
-{{ $target }}.ingress and {{ . }}.ingress both answer to {{ $url }}: give one of them another host or path.
+{{- $key := printf "%s %s" $url (default "Prefix" .pathType) }}
+{{- with get $seen $key }}
+{{ eq . $target | ternary (printf "%s.ingress answers twice" .) (printf "%s.ingress and %s.ingress both answer" $target .) }} to {{ $url }}: write another host or path.
 {{- end }}
-{{- $_ := set $seen $url $target }}
+{{- $_ := set $seen $key $target }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -596,13 +700,15 @@ serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it co
 
 {{/* A policy cannot name a Redis by its address in the values: behind a name or a Service there are others. */}}
 {{- define "ray-cluster.validate.network" -}}
-{{ include "ray-cluster.validate.labels" (dict "path" "networkPolicy." "values" .Values.networkPolicy) }}
 {{- with .Values.networkPolicy }}
 {{- $closed := and .enabled .egress.restricted }}
 {{- range $key := list "redis" "to" }}
 {{- if and (get $.Values.networkPolicy.egress $key) (not $closed) }}
 networkPolicy.egress.{{ $key }} is set, but nothing is closed that it could open: set networkPolicy.enabled and networkPolicy.egress.restricted, or remove it.
 {{- end }}
+{{- end }}
+{{- if and $closed (not .egress.dns) (not .egress.to) }}
+networkPolicy.egress.restricted is true, and networkPolicy.egress.dns and to are empty, so that no worker could find the head by its name: say in one of them who answers DNS.
 {{- end }}
 {{- if and $closed (eq $.Values.gcsFaultTolerance.mode "redis") (not .egress.redis) }}
 networkPolicy.egress.restricted is true, and gcsFaultTolerance.mode is redis: say in networkPolicy.egress.redis where the Redis is, for example [{ipBlock: {cidr: 10.0.0.7/32}}] or [{podSelector: {matchLabels: {app: redis}}}].
@@ -614,7 +720,6 @@ networkPolicy.egress.restricted is true, and gcsFaultTolerance.mode is redis: sa
 {{- define "ray-cluster.validate.tenant" -}}
 {{- range $key, $list := dict "resourceQuota" "hard" "limitRange" "limits" }}
 {{- $values := get $.Values.tenant $key }}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "tenant.%s." $key) "values" $values) }}
 {{- if and $values.enabled (not (get $values $list)) }}
 tenant.{{ $key }} is enabled, but tenant.{{ $key }}.{{ $list }} is empty: write what the tenant may have, or enabled: false.
 {{- end }}
@@ -635,9 +740,6 @@ tenant.resourceQuota.hard.{{ $name }} is {{ get $.Values.tenant.resourceQuota.ha
 
 {{/* Two monitors scrape everything twice, and every sum over it is double. */}}
 {{- define "ray-cluster.validate.monitoring" -}}
-{{- range $key := list "claim" "podMonitor" "serviceMonitor" "rules" "dashboards" }}
-{{ include "ray-cluster.validate.labels" (dict "path" (printf "monitoring.%s." $key) "values" (get $ $key)) }}
-{{- end }}
 {{- if and .podMonitor.enabled .serviceMonitor.enabled }}
 monitoring.podMonitor and monitoring.serviceMonitor are both enabled, so that a Prometheus would count everything twice: disable one.
 {{- end }}
