@@ -269,7 +269,7 @@ def test_missing_network_policies_are_a_loud_warning(notes: str) -> None:
                     "autoscaling": {"demand": {"enabled": True}, "keda": {"enabled": True}},
                 }
             },
-            "through the trigger of KEDA's to the metrics: networkPolicy.metrics",
+            "through the KEDA trigger to the metrics: networkPolicy.metrics",
         ),
         (
             {"worker": {"hostNetwork": True}},
@@ -291,6 +291,10 @@ def test_way_in_that_nobody_gets_through_is_a_loud_warning(notes: str, way: str)
         {"dashboard": INGRESS, "networkPolicy": {"dashboard": ANYBODY}},
         {"dashboard": INGRESS, "networkPolicy": {"enabled": False}},
         {"serve": {"enabled": True}},
+        {
+            "monitoring": {"podMonitor": {"enabled": True}},
+            "networkPolicy": {"extraIngress": [ANYBODY]},
+        },
         {"worker": {"hostNetwork": True}, "networkPolicy": {"extraIngress": [ANYBODY]}},
     ],
     indirect=True,

@@ -148,6 +148,10 @@ BAD: list[tuple[Object, str]] = [
     ({"rayVersion": "2.60.12345678901234567890"}, "/rayVersion"),
     ({"rayVersion": "\u0662.60.0"}, "/rayVersion"),  # a digit, but none of ours
     ({"auth": {"token": None}}, "token"),
+    (
+        {"worker": {"autoscaling": {"behavior": {"scaleUp": {"policies": []}}}}},
+        "/worker/autoscaling/behavior/scaleUp/policies",
+    ),
     ({"image": {"repository": "a b"}}, "/image/repository"),
     ({"image": {"tag": 2.6}}, "/image/tag"),
     ({"image": {"digest": "sha256:0"}}, "/image/digest"),

@@ -133,8 +133,8 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     (
         "nodes of different versions",
         {"image": {"tag": "2.60.0-py312"}} | worker(image={"tag": "2.60.0-py311-gpu"}),
-        "workerGroups.default.image.tag is 2.60.0-py311-gpu, but image.tag is 2.60.0-py312: all "
-        "nodes need the same Python",
+        "the images of head and worker groups have different Pythons by their tags, py311 and "
+        "py312: all nodes need the same, choose another image.tag",
     ),
     (
         "label of the chart's own",
@@ -735,8 +735,14 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
     ),
     (
         "token for jobs beside demand",
-        worker(**DEMAND) | {"head": {"volumes": [projected_token()]}},
-        "head.volumes gives jobs on the head the token that may scale: remove",
+        worker(**DEMAND)
+        | {
+            "head": {
+                "volumes": [projected_token()],
+                "volumeMounts": [{"name": "token", "mountPath": "/token"}],
+            }
+        },
+        "head.volumeMounts gives jobs on the head the token in token, which may scale: remove it",
     ),
     (
         "volume that is kept from jobs",
@@ -853,23 +859,25 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         (
             "two entries of one name",
             worker(**lists),
-            f"workerGroups.default.{what}: give one another, or remove it",
+            f"workerGroups.default.{what}, or remove it",
         )
         for what, lists in (
             (
-                "volumes have two entries with the name a",
+                "volumes have two entries with the name a: give one of them another name",
                 {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "hostPath": {}}]},
             ),
             (
-                "volumeMounts have two entries with the mountPath /a",
+                "volumeMounts have two entries with the mountPath /a: give one of them another "
+                "mountPath",
                 {"volumeMounts": [{"name": name, "mountPath": "/a"} for name in ("a", "b")]},
             ),
             (
-                "sidecars and initContainers have two entries with the name a",
+                "sidecars and initContainers have two entries with the name a: give one of them "
+                "another name",
                 {"sidecars": [{"name": "a"}], "initContainers": [{"name": "a"}]},
             ),
             (
-                "extraPorts have two entries with the name a",
+                "extraPorts have two entries with the name a: give one of them another name",
                 {"extraPorts": [{"name": "a", "containerPort": port} for port in (1, 2)]},
             ),
         )
@@ -886,10 +894,13 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         | worker(lifecycle={"preStop": {"sleep": {"seconds": 1}}}),
         "workerGroups.default.lifecycle.preStop comes to exec and sleep together",
     ),
-    (
-        "root that may not be root",
-        {"head": {"podSecurityContext": {"runAsUser": 0}}},
-        "head has runAsUser 0, but runAsNonRoot is true, and no container would start",
+    *(
+        (
+            "root that may not be root",
+            {"head": {context: {"runAsUser": 0}}},
+            "head has runAsUser 0, but runAsNonRoot is true, and no container would start",
+        )
+        for context in ("podSecurityContext", "securityContext")
     ),
     (
         "dashboard that nobody reaches",
@@ -910,6 +921,30 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
             }
         },
         "serve.ingress answers twice to a.example.com/: write another host or path",
+    ),
+    (
+        "two Ingresses for one address",
+        {
+            "dashboard": {"ingress": {"enabled": True, "hosts": [{"host": "a.b"}]}},
+            "serve": {
+                "enabled": True,
+                "ingress": {
+                    "enabled": True,
+                    "hosts": [
+                        {
+                            "host": "a.b",
+                            "paths": [{"path": "/", "pathType": "ImplementationSpecific"}],
+                        }
+                    ],
+                },
+            },
+        },
+        "serve.ingress and dashboard.ingress both answer to a.b/: write another host or path",
+    ),
+    (
+        "GPUs that the pod does not have",
+        worker(numGpus=1, resources={"limits": {"rdma/hca": 1}}),
+        "workerGroups.default.numGpus is 1, but workerGroups.default.resources.limits has no GPU",
     ),
     (
         "outside of the limit range",
@@ -960,8 +995,57 @@ def test_all_contradictions_arrive_in_one_message() -> None:
         assert part in refused
 
 
-def test_token_for_another_audience_may_be_mounted_beside_demand() -> None:
-    template(worker(**DEMAND) | {"head": {"volumes": [projected_token(audience="vault")]}})
+@pytest.mark.parametrize(
+    "head",
+    [
+        {  # which the API would not take
+            "volumes": [projected_token(audience="vault")],
+            "volumeMounts": [{"name": "token", "mountPath": "/token"}],
+        },
+        {"volumes": [projected_token()]},  # for a sidecar of the user's
+        {"volumes": [{"name": "a", "projected": {"sources": []}}]},
+    ],
+)
+def test_token_that_no_job_can_scale_with_may_be_there_beside_demand(head: Object) -> None:
+    template(worker(**DEMAND) | {"head": head})
+
+
+@pytest.mark.parametrize("path", ["head", "worker"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"readinessProbe": {"httpGet": None, "exec": {"command": ["true"]}}},
+        {"podSecurityContext": {"runAsUser": 0}, "securityContext": {"runAsNonRoot": False}},
+        {"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": None}},
+        {"resources": {"requests": {"kubernetes.io/batch-cpu": 1}}},
+        {
+            "resources": {
+                "requests": {"sgx.intel.com/epc": "10Mi", "nvidia.com/gpu": None},
+                "limits": {"sgx.intel.com/epc": 10485760, "nvidia.com/gpu": 1},
+            }
+        },
+    ],
+)
+def test_what_looks_like_a_contradiction_but_is_none_is_rendered(path: str, values: Object) -> None:
+    template({path: values})
+
+
+def test_hooks_of_a_lifecycle_may_stand_beside_its_signal() -> None:
+    lifecycle = {"stopSignal": "SIGTERM", "preStop": {"sleep": {"seconds": 1}}}
+    template({"head": {"lifecycle": lifecycle}}, kube_version="1.37.0")
+
+
+def test_every_node_may_have_another_python_than_the_image_that_none_has() -> None:
+    python = {"image": {"tag": "2.60.0-py311"}}
+    template({"image": {"tag": "2.60.0-py312"}, "head": python, "worker": python})
+
+
+def test_other_charts_may_use_the_same_keys_of_global() -> None:
+    template({"global": {"registry": {"host": "a"}, "repository": "foo:1.2"}})
+
+
+def test_dashboard_host_of_a_worker_does_nothing() -> None:
+    template(worker(rayStartParams={"dashboard-host": "127.0.0.1"}))
 
 
 def test_registry_may_have_a_port_and_a_path() -> None:

@@ -96,15 +96,15 @@ spec:
 {{- if and (eq $topic "serve") $.Values.serve.enabled (ne $.Values.serve.service.type "ClusterIP") -}}
 {{- $ways = append $ways (printf "%s Service" $.Values.serve.service.type) -}}
 {{- end -}}
-{{- if eq $topic "metrics" -}}
-{{- range $key, $title := dict "claim" "claim" "podMonitor" "PodMonitor" "serviceMonitor" "ServiceMonitor" -}}
+{{- if and (eq $topic "metrics") (not $.Values.networkPolicy.extraIngress) -}}
+{{- range $key, $title := dict "claim" "targets' claim" "podMonitor" "PodMonitor" "serviceMonitor" "ServiceMonitor" -}}
 {{- if (get $.Values.monitoring $key).enabled -}}
 {{- $ways = append $ways $title -}}
 {{- end -}}
 {{- end -}}
 {{- range include "ray-cluster.demandGroups" $ | fromJson -}}
 {{- if .autoscaling.keda.enabled -}}
-{{- $ways = append $ways "trigger of KEDA's" | uniq -}}
+{{- $ways = append $ways "KEDA trigger" | uniq -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

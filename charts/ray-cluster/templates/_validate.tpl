@@ -27,7 +27,8 @@ fails, and the rest of the chart renders with wrong values too, so that all cont
 {{ include "ray-cluster.validate.serviceAccount" (dict "account" .Values.serviceAccount "nodes" (append (values $groups) .Values.head)) }}
 {{ include "ray-cluster.validate.logRotation" .Values.logRotation }}
 {{ include "ray-cluster.validate.reference" (dict "path" "image" "image" .Values.image) }}
-{{ include "ray-cluster.validate.reference" (dict "path" "global" "image" .Values.global) }}
+{{ include "ray-cluster.validate.reference" (dict "path" "global" "image" (pick .Values.global "imageRegistry")) }}
+{{ include "ray-cluster.validate.onePython" (dict "ctx" $ "nodes" (append (values $groups) .Values.head)) }}
 {{ include "ray-cluster.validate.version" . }}
 {{ include "ray-cluster.validate.auth" . }}
 {{ include "ray-cluster.validate.tls" .Values.tls }}
@@ -114,6 +115,19 @@ rayVersion is {{ $version }}, but image.tag is {{ .Values.image.tag }}: remove r
 {{- end }}
 {{- with regexFind `:[^/]*$` (default "" .image.repository) }}
 {{ $.path }}.repository is {{ $.image.repository }}, with a tag in it: write {{ trimSuffix . $.image.repository }}, and {{ trimPrefix ":" . }} as {{ $.path }}.tag.
+{{- end }}
+{{- end -}}
+
+{{/* Ray's own tags tell the Python in them. */}}
+{{- define "ray-cluster.validate.onePython" -}}
+{{- $pythons := list -}}
+{{- range .nodes -}}
+{{- with (include "ray-cluster.imageOf" (dict "ctx" $.ctx "values" .) | fromJson).tag | default "" | regexFind `-py3\d+` -}}
+{{- $pythons = append $pythons (trimPrefix "-" .) | uniq | sortAlpha -}}
+{{- end -}}
+{{- end -}}
+{{- if gt (len $pythons) 1 }}
+the images of head and worker groups have different Pythons by their tags, {{ join " and " $pythons }}: all nodes need the same, choose another image.tag.
 {{- end }}
 {{- end -}}
 
@@ -299,13 +313,13 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- define "ray-cluster.validate.requests" -}}
 {{- $limits := dig "limits" dict (default dict .values.resources) -}}
 {{- range $resource, $request := dig "requests" dict (default dict .values.resources) }}
-{{- if and (contains "/" $resource) (ne (toString $request) (toString (get (default dict $limits) $resource))) }}
-{{ $.path }}.resources.requests.{{ $resource }} is {{ $request }}, but nobody shares such a resource, and its request is its limit: write it in {{ $.path }}.resources.limits alone.
-{{- else }}
 {{- $limit := include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" (get (default dict $limits) $resource)) }}
-{{- if and $limit (gt (include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" $request) | float64) (float64 $limit)) }}
+{{- $number := include "ray-cluster.quantityNumber" (dict "resource" $resource "quantity" $request) }}
+{{- $isExtended := and (contains "/" $resource) (not (contains "kubernetes.io/" $resource)) }}
+{{- if and $isExtended $number (ne (float64 $number) (float64 $limit)) }}
+{{ $.path }}.resources.requests.{{ $resource }} is {{ $request }}, but nobody shares such a resource, and its request is its limit: write it in {{ $.path }}.resources.limits alone.
+{{- else if and $limit (gt (float64 $number) (float64 $limit)) }}
 {{ $.path }}.resources.requests.{{ $resource }} is {{ $request }}, more than {{ $.path }}.resources.limits.{{ $resource }}, which is {{ get $limits $resource }}: lower it, or raise the limit.
-{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -354,10 +368,11 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- end }}
 {{- $_ := set $seen .name true }}
 {{- end }}
+{{- $containers := list "demand" "ray-head" "ray-worker" "remove-old-sessions" "sign-certificate" -}}
 {{- $names := dict
       "volumes" (list "demand" "demand-account" "gcs-storage" "object-spilling" "prometheus-targets" "ray-tmp" "redis-certificates" "shm" "tls" "tls-authority" "writable-tmp")
-      "sidecars" (list "demand" "ray-head" "ray-worker" "remove-old-sessions" "sign-certificate")
-      "initContainers" (list "demand" "ray-head" "ray-worker" "remove-old-sessions" "sign-certificate")
+      "sidecars" $containers
+      "initContainers" $containers
       "extraPorts" (list "agent" "as-metrics" "client" "dash-metrics" "dashboard" "demand" "gcs-server" "metrics" "serve") -}}
 {{- range $key, $own := $names }}
 {{- range default list (get $.values $key) }}
@@ -374,8 +389,9 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
       (include "ray-cluster.tls.directory" .) "tls"
       (include "ray-cluster.monitoring.targetsDirectory" .) "monitoring.claim"
       (include "ray-cluster.ray.spillingDirectory" .) (printf "%s.objectSpilling" .path) -}}
-{{- if has (get (default dict .values.rayStartParams) "dashboard-host") (list "127.0.0.1" "::1" "localhost") }}
-{{ .path }}.rayStartParams.dashboard-host is {{ get .values.rayStartParams "dashboard-host" }}, where neither probes nor Services arrive: remove it, or write :: for an IPv6 cluster.
+{{- $host := get (default dict .values.rayStartParams) "dashboard-host" }}
+{{- if and (eq .path "head") (has $host (list "127.0.0.1" "::1" "localhost")) }}
+head.rayStartParams.dashboard-host is {{ $host }}, where neither probes nor Services arrive: remove it, or write :: for an IPv6 cluster.
 {{- end }}
 {{- range $mount := .values.volumeMounts }}
 {{- if has .name (list "demand-account" "tls-authority") }}
@@ -401,20 +417,25 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 
 {{- define "ray-cluster.validate.unique" -}}
 {{- $seen := list -}}
-{{- range .entries }}
-{{- $value := get . $.key }}
-{{- if and $value (has $value $seen) }}
-{{ $.path }} have two entries with the {{ $.key }} {{ $value }}: give one another, or remove it.
-{{- end }}
-{{- $seen = append $seen $value }}
+{{- $twice := list -}}
+{{- range .entries -}}
+{{- $value := get . $.key -}}
+{{- if and $value (has $value $seen) -}}
+{{- $twice = append $twice $value | uniq -}}
+{{- end -}}
+{{- $seen = append $seen $value -}}
+{{- end -}}
+{{- range $twice }}
+{{ $.path }} have two entries with the {{ $.key }} {{ . }}: give one of them another {{ $.key }}, or remove it.
 {{- end }}
 {{- end -}}
 
 {{/* What a group adds to `worker` may be another kind than what is there. */}}
 {{- define "ray-cluster.validate.handlers" -}}
-{{- $handlers := default dict .values.lifecycle | merge (pick .values "livenessProbe" "readinessProbe" "startupProbe") -}}
-{{- range $name, $handler := $handlers }}
-{{- $kinds := pick (default dict $handler) "exec" "grpc" "httpGet" "sleep" "tcpSocket" | keys | sortAlpha }}
+{{- $hooks := pick (default dict .values.lifecycle) "postStart" "preStop" -}}
+{{- range $name, $handler := merge $hooks (pick .values "livenessProbe" "readinessProbe" "startupProbe") }}
+{{- $own := include "ray-cluster.withoutNulls" (default dict $handler) | fromJson }}
+{{- $kinds := pick $own "exec" "grpc" "httpGet" "sleep" "tcpSocket" | keys | sortAlpha }}
 {{- if gt (len $kinds) 1 }}
 {{ $.path }}.{{ hasSuffix "Probe" $name | ternary "" "lifecycle." }}{{ $name }} comes to {{ join " and " $kinds }} together, but does one thing: set the other to null.
 {{- end }}
@@ -422,7 +443,8 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- end -}}
 
 {{- define "ray-cluster.validate.securityContext" -}}
-{{- $both := merge (deepCopy (default dict .values.securityContext)) (deepCopy (default dict .values.podSecurityContext)) -}}
+{{- $pods := include "ray-cluster.withoutNulls" (default dict .values.podSecurityContext) | fromJson -}}
+{{- $both := include "ray-cluster.withoutNulls" (default dict .values.securityContext) | fromJson | mergeOverwrite $pods -}}
 {{- if and $both.runAsNonRoot (eq "0" (toString $both.runAsUser)) }}
 {{ .path }} has runAsUser 0, but runAsNonRoot is true, and no container would start: choose another user, or write runAsNonRoot: false.
 {{- end }}
@@ -522,10 +544,15 @@ metrics, is up to the other triggers. Its admission webhook says the same, where
 {{- if eq "default" (include "ray-cluster.demandAccountName" .) -}}
 {{- $faults = append $faults "the head's account is default, and with it every pod of the namespace without an account of its own could scale: name another in head.serviceAccountName or serviceAccount.name" -}}
 {{- end -}}
-{{- range .Values.head.volumes -}}
-{{- range dig "projected" "sources" list . -}}
-{{- if and .serviceAccountToken (not (get (default dict .serviceAccountToken) "audience")) -}}
-{{- $faults = append $faults "head.volumes gives jobs on the head the token that may scale: remove the serviceAccountToken, or give it an audience" -}}
+{{- $mounted := list -}}
+{{- range .Values.head.volumeMounts -}}
+{{- $mounted = append $mounted .name -}}
+{{- end -}}
+{{- range $volume := .Values.head.volumes -}}
+{{- range (default dict .projected).sources -}}
+{{- $token := get (default dict .) "serviceAccountToken" -}}
+{{- if and $token (not $token.audience) (has $volume.name $mounted) -}}
+{{- $faults = append $faults (printf "head.volumeMounts gives jobs on the head the token in %s, which may scale: remove it, or give the token an audience" $volume.name) | uniq -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -562,12 +589,7 @@ workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but {{ . }}.
 {{- $version := include "ray-cluster.ray.version" .ctx -}}
 {{- $own := default dict .values.image -}}
 {{- $told := include "ray-cluster.ray.versionOf" (include "ray-cluster.imageOf" . | fromJson) -}}
-{{- $python := regexFind `-py3\d+` (default "" $own.tag) -}}
-{{- $itsPython := regexFind `-py3\d+` (default "" .ctx.Values.image.tag) -}}
 {{ include "ray-cluster.validate.reference" (dict "path" (printf "%s.image" .path) "image" $own) }}
-{{- if and $python $itsPython (ne $python $itsPython) }}
-{{ .path }}.image.tag is {{ $own.tag }}, but image.tag is {{ .ctx.Values.image.tag }}: all nodes need the same Python, choose another tag.
-{{- end }}
 {{- if and $version (or $own.tag $own.digest) }}
 {{- if and $told (ne $told $version) }}
 {{ .path }}.image.tag is {{ default .ctx.Values.image.tag $own.tag }}, but the cluster's Ray is {{ $version }}: all nodes need the same version, choose another tag.
@@ -591,7 +613,7 @@ workerGroups.{{ $name }}.autoscaling.demand.enabled is true, but {{ . }}.
 {{- define "ray-cluster.validate.gpus" -}}
 {{- $resources := default dict .values.resources -}}
 {{- $limit := include "ray-cluster.ray.gpus" (dict "numGpus" "auto" "resources" $resources) | int -}}
-{{- $others := not $limit | and (or .values.runtimeClassName (dig "limits" dict $resources | default dict | keys | join " " | contains "/")) -}}
+{{- $others := not $limit | and (or .values.runtimeClassName (dig "limits" dict $resources | default dict | keys | join " " | lower | contains "gpu")) -}}
 {{- if and (gt (int .values.numGpus) $limit) (not (or $others $resources.claims)) }}
 {{ .path }}.numGpus is {{ int .values.numGpus }}, but {{ .path }}.resources.limits {{ gt $limit 0 | ternary (printf "has %d" $limit) "has no GPU" }}: set a limit such as nvidia.com/gpu, and leave numGpus at auto.
 {{- end }}
@@ -684,7 +706,7 @@ serve.{{ $kind }} is enabled, but serve.enabled is false: there is nothing it co
 {{- range $host := $values.ingress.hosts }}
 {{- range default (list (dict "path" "/")) $host.paths }}
 {{- $url := printf "%s%s" $host.host .path }}
-{{- $key := printf "%s %s" $url (default "Prefix" .pathType) }}
+{{- $key := printf "%s%v" $url (eq "Exact" (default "" .pathType)) }}
 {{- with get $seen $key }}
 {{ eq . $target | ternary (printf "%s.ingress answers twice" .) (printf "%s.ingress and %s.ingress both answer" $target .) }} to {{ $url }}: write another host or path.
 {{- end }}
