@@ -58,13 +58,15 @@ def test_head_looks_for_its_service_before_it_stops() -> None:
     assert pre_stop(head(objects)) == {"exec": {"command": command}}
 
 
-def test_worker_drains_without_a_hook(defaults: list[Object]) -> None:
-    assert pre_stop(worker(defaults)) is None
+def test_worker_is_asked_to_end_when_it_can_hear(defaults: list[Object]) -> None:
+    assert pre_stop(worker(defaults)) == {"sleep": {"seconds": 1}}
 
 
-def test_users_hook_replaces_the_heads() -> None:
-    mine = {"sleep": {"seconds": 1}}
-    assert pre_stop(head(template({"head": {"lifecycle": {"preStop": mine}}}))) == mine
+@pytest.mark.parametrize("path", ["head", "worker"])
+def test_users_hook_replaces_the_charts(path: str) -> None:
+    mine = {"sleep": {"seconds": 2}}
+    objects = template({path: {"lifecycle": {"preStop": mine}}})
+    assert pre_stop(head(objects) if path == "head" else worker(objects)) == mine
 
 
 def start_ray(folder: Path, program: str, *before: str, drain: str = "") -> subprocess.Popen[str]:

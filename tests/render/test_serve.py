@@ -102,13 +102,13 @@ def test_pause_leaves_the_drain_its_time() -> None:
 
 
 def test_no_pause_where_no_requests_arrive() -> None:
-    assert "lifecycle" not in container(worker(serve()))
+    assert container(worker(serve()))["lifecycle"] == {"preStop": {"sleep": {"seconds": 1}}}
     assert pod(worker(serve()))["terminationGracePeriodSeconds"] == 300
 
 
 def test_pause_can_be_off() -> None:
     objects = serve({"serveProxy": True}, preStopSleepSeconds=0)
-    assert "lifecycle" not in container(worker(objects))
+    assert container(worker(objects))["lifecycle"] == {"preStop": {"sleep": {"seconds": 1}}}
     assert container(head(objects))["lifecycle"]["preStop"]["exec"]["command"][-1] == "0"
 
 
