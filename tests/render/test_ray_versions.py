@@ -71,7 +71,7 @@ def test_labels_are_written_as_this_ray_reads_them(version: str, labels: str) ->
 @pytest.mark.parametrize("version", [OLDEST_RAY, "2.57.0", "2.60.0"])
 def test_workers_of_all_versions_drain_the_same_way(version: str) -> None:
     objects = rendered(version, worker={"drain": {"timeoutSeconds": 90}})
-    assert "lifecycle" not in container(worker(objects))
+    assert container(worker(objects))["lifecycle"] == {"preStop": {"sleep": {"seconds": 1}}}
     assert env(worker(objects))[DRAIN_TIMEOUT] == "90"
     assert env(head(objects))[DRAIN_TIMEOUT] == "0"
     assert pod(worker(objects))["terminationGracePeriodSeconds"] == 150

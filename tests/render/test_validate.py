@@ -903,11 +903,6 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         for context in ("podSecurityContext", "securityContext")
     ),
     (
-        "dashboard that nobody reaches",
-        {"head": {"rayStartParams": {"dashboard-host": "127.0.0.1"}}},
-        "head.rayStartParams.dashboard-host is 127.0.0.1, where neither probes nor Services arrive",
-    ),
-    (
         "closed egress without DNS",
         {"networkPolicy": {"egress": {"restricted": True, "dns": []}}},
         "networkPolicy.egress.dns and to are empty, so that no worker could find the head",
@@ -1042,10 +1037,6 @@ def test_every_node_may_have_another_python_than_the_image_that_none_has() -> No
 
 def test_other_charts_may_use_the_same_keys_of_global() -> None:
     template({"global": {"registry": {"host": "a"}, "repository": "foo:1.2"}})
-
-
-def test_dashboard_host_of_a_worker_does_nothing() -> None:
-    template(worker(rayStartParams={"dashboard-host": "127.0.0.1"}))
 
 
 def test_registry_may_have_a_port_and_a_path() -> None:

@@ -389,10 +389,6 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
       (include "ray-cluster.tls.directory" .) "tls"
       (include "ray-cluster.monitoring.targetsDirectory" .) "monitoring.claim"
       (include "ray-cluster.ray.spillingDirectory" .) (printf "%s.objectSpilling" .path) -}}
-{{- $host := get (default dict .values.rayStartParams) "dashboard-host" }}
-{{- if and (eq .path "head") (has $host (list "127.0.0.1" "::1" "localhost")) }}
-head.rayStartParams.dashboard-host is {{ $host }}, where neither probes nor Services arrive: remove it, or write :: for an IPv6 cluster.
-{{- end }}
 {{- range $mount := .values.volumeMounts }}
 {{- if has .name (list "demand-account" "tls-authority") }}
 {{ $.path }}.volumeMounts mounts {{ .name }}, which the chart keeps from containers that run jobs: remove it.
