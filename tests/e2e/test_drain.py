@@ -153,6 +153,32 @@ def test_worker_that_drains_gets_no_new_task(install: Callable[..., Release]) ->
     assert leaving not in result["done"]
 
 
+@pytest.mark.slow
+@pytest.mark.needs(cpu=300, memory=4 * 1024)
+def test_worker_that_ends_as_it_begins_does_not_stay(install: Callable[..., Release]) -> None:
+    """Whatever its container is at when it is told: the drain time would keep it for minutes."""
+    release = install(pair(replicas=None))
+    release.wait_for_workers()
+    for number in range(24):
+        scale(release, 0)
+        time.sleep(1)
+        scale(release, 1)
+        time.sleep(0.3 + number % 12 / 10)  # until shortly after a container begins
+    scale(release, 0)
+    wait_until(
+        "nobody on the way out",
+        lambda: release.leaving("worker"),
+        lambda names: not names,
+        timeout=60,
+    )
+
+
+def scale(release: Release, number: int) -> None:
+    """Set the number of workers."""
+    release.cluster.kubectl("scale", f"--namespace={release.namespace}", f"--replicas={number}",
+                            f"deployment/{release.worker_name()}")  # fmt: skip
+
+
 @pytest.mark.needs(cpu=500, memory=4 * 1024)
 def test_uninstalled_release_finishes_what_it_runs(
     install: Callable[..., Release],

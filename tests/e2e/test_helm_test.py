@@ -9,9 +9,10 @@ import pytest
 from kubernetes import client
 
 from harness.paths import BIN
+from harness.process import run
 from harness.tools import tool
 
-from .release import Release, small
+from .release import READY_TIMEOUT_SECONDS, Release, small, wait_until
 
 FAILED = "the head runs, but not all workers have joined it: stuck has 0 of at least 1"
 
@@ -55,16 +56,21 @@ def test_every_kubectl_command_in_the_notes_prints_what_it_promises(
 ) -> None:
     """Up to its first line, since some never end."""
     release = install(small(autoscaling={"maxReplicas": 1}))
-    told = subprocess.run(
+    told = run(
         [tool("helm"), "get", "notes", release.name, f"--namespace={release.namespace}",
-         f"--kubeconfig={release.cluster.kubeconfig}"],
-        stdout=subprocess.PIPE, text=True, check=True,
-    ).stdout  # fmt: skip
+         f"--kubeconfig={release.cluster.kubeconfig}"]
+    )  # fmt: skip
     commands = [line.strip() for line in told.splitlines() if "kubectl -n" in line]
     watch, autoscalers, status, token, forward = commands
     assert "READY" in first_line(watch, release)
     assert "TARGETS" in first_line(autoscalers, release)
-    assert "Autoscaler status" in first_line(status, release)
+    # Ray sums a new cluster up every few seconds, and says so before the first time.
+    wait_until(
+        "Ray's status",
+        lambda: first_line(status, release),
+        lambda line: "Autoscaler status" in line,
+        timeout=READY_TIMEOUT_SECONDS,
+    )
     assert first_line(f'{token}; echo "$RAY_AUTH_TOKEN"', release) == release.token
     # The port may be taken on this machine; without one, kubectl takes any.
     assert "Forwarding from 127.0.0.1" in first_line(forward.replace(" 8265:", " :"), release)

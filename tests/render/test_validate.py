@@ -446,11 +446,6 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
         {"ports": {"serve": 10500}},
         "ports.serve is 10500, inside the range from ports.workerMin to ports.workerMax",
     ),
-    (
-        "variable set twice",
-        worker(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
-        "workerGroups.default.env sets A twice: remove one",
-    ),
     *(
         (
             "name of the chart's own",
@@ -875,6 +870,10 @@ CONTRADICTIONS: list[tuple[str, Object, str]] = [
                 "sidecars and initContainers have two entries with the name a: give one of them "
                 "another name",
                 {"sidecars": [{"name": "a"}], "initContainers": [{"name": "a"}]},
+            ),
+            (
+                "env have two entries with the name A: give one of them another name",
+                {"env": [{"name": "A", "value": value} for value in ("1", "2")]},
             ),
             (
                 "extraPorts have two entries with the name a: give one of them another name",

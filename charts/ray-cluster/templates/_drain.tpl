@@ -8,8 +8,8 @@ How a node leaves: the Ray container's hooks, and the time that a pod has to end
   $node := dict "ctx" $ "component" "worker" "group" $name "values" $group
 
 A worker drains on SIGTERM, by files/ray.py, to which _ray.tpl gives the time for it. Process 1 hears no signal that it has no
-handler for: the hook's second is for Python to get there, in a pod that ends as it begins. A head has nothing to drain; but when the
-release is uninstalled, it goes after its workers, whose tasks belong to the drivers on it.
+handler for: the hook's second is for Python to get there, in a pod that ends as it begins. A head has nothing to drain; but when
+the release is uninstalled, it goes after its workers, whose tasks belong to the drivers on it.
 */}}
 
 {{/* The user's hooks, and the chart's preStop unless the user has one. */}}

@@ -359,14 +359,10 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- end }}
 {{- end }}
 {{- $env := include "ray-cluster.ray.managedEnv" . | fromYaml -}}
-{{- $seen := dict -}}
 {{- range .values.env }}
 {{- if hasKey $env (toString .name) }}
 {{ $.path }}.env sets {{ .name }}, which the chart sets itself: {{ include "ray-cluster.validate.instead" (dict "path" $.path "value" (get $env .name)) }}.
-{{- else if hasKey $seen .name }}
-{{ $.path }}.env sets {{ .name }} twice: remove one.
 {{- end }}
-{{- $_ := set $seen .name true }}
 {{- end }}
 {{- $containers := list "demand" "ray-head" "ray-worker" "remove-old-sessions" "sign-certificate" -}}
 {{- $names := dict
@@ -403,6 +399,7 @@ extraObjects has a {{ $object.kind }} for the Deployment {{ $target }}, which {{
 {{- define "ray-cluster.validate.entries" -}}
 {{- $lists := dict
       "sidecars and initContainers" (concat (default list .values.sidecars) (default list .values.initContainers))
+      "env" .values.env
       "extraPorts" .values.extraPorts
       "volumes" .values.volumes -}}
 {{- range $list, $entries := $lists }}
